@@ -1,0 +1,52 @@
+#include "aio/clock.h"
+
+#include <atomic>
+
+#include "base/assert.h"
+
+namespace hulse::aio {
+namespace {
+constexpr int64_t kReal = -1;
+std::atomic<int64_t> virtual_now{kReal};
+}  // namespace
+
+Clock::time_point Clock::now() noexcept {
+  const int64_t frozen = virtual_now.load(std::memory_order_relaxed);
+  if (frozen != kReal) return time_point(duration(frozen));
+  return time_point(std::chrono::steady_clock::now().time_since_epoch());
+}
+
+int64_t wall_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+VirtualTime::VirtualTime() {
+  int64_t real = kReal;
+  HULSE_ASSERT(virtual_now.compare_exchange_strong(real, Clock::now().time_since_epoch().count()));
+}
+VirtualTime::~VirtualTime() { virtual_now = kReal; }
+void VirtualTime::advance(Duration by) { virtual_now += by.count(); }
+
+Duration TimerTraits::to_wait_duration(Duration duration) {
+  // With virtual time nobody tells the event loop that time moved: let it look again often.
+  if (virtual_now.load(std::memory_order_relaxed) != kReal) {
+    return std::min<Duration>(duration, std::chrono::microseconds(200));
+  }
+  return duration;
+}
+Duration TimerTraits::to_wait_duration(const TimePoint& at) {
+  return to_wait_duration(at - Clock::now());
+}
+
+Task<bool> sleep(Duration duration) { return sleep_until(Clock::now() + duration); }
+
+Task<bool> sleep_until(TimePoint at) {
+  const auto executor = co_await asio::this_coro::executor;
+  Timer timer(executor, at);
+  const auto [error] = co_await timer.async_wait(as_values);
+  co_return !error;
+}
+
+}  // namespace hulse::aio

@@ -1,0 +1,29 @@
+// Moving between executors: blocking calls to a thread that may block, and calls into objects of
+// another executor.
+#pragma once
+
+#include <boost/asio/co_spawn.hpp>
+#include <type_traits>
+#include <utility>
+
+#include "aio/task.h"
+
+namespace hulse::aio {
+
+// Runs `work`, which may block, on `blocking`'s thread and gives its result on the caller's executor.
+// It cannot be interrupted: keep it short. Work captures values (C4).
+template <class F>
+Task<std::invoke_result_t<F>> offload(Executor blocking, F work) {
+  auto run = [](F inner) -> Task<std::invoke_result_t<F>> { co_return inner(); };
+  co_return co_await asio::co_spawn(blocking, run(std::move(work)), use_task);
+}
+
+// Awaits `task` on `target` (where the objects it touches live) and comes back.
+template <class T>
+Task<T> on(Executor target, Task<T> task) {
+  const auto here = co_await asio::this_coro::executor;
+  if (here == target) co_return co_await std::move(task);
+  co_return co_await asio::co_spawn(target, std::move(task), use_task);
+}
+
+}  // namespace hulse::aio
