@@ -18,7 +18,7 @@ if(HULSE_TESTS)
   find_package(GTest REQUIRED)
 endif()
 
-# Asio is compiled once (src/aio/asio_impl.cpp), not in every file that includes it.
+# Asio is compiled once (cmake/pch.cpp), not in every file that includes it.
 add_library(hulse_boost INTERFACE)
 target_link_libraries(hulse_boost INTERFACE Boost::boost Boost::json Boost::url Threads::Threads)
 target_compile_definitions(hulse_boost INTERFACE

@@ -12,7 +12,7 @@ void Event::notify() {
 
 Task<bool> Event::wait() {
   const uint64_t before = generation_;
-  const auto [error] = co_await timer_.async_wait(as_values);
+  co_await timer_.async_wait(as_values);
   co_return generation_ != before;
 }
 

@@ -35,6 +35,8 @@ std::string_view to_string(Code code);
 
 class [[nodiscard]] Error {
  public:
+  // boost::system::result needs one to return from error() of a success; nobody should see it.
+  Error() : code_(Code::internal), message_("no error") {}
   Error(Code code, std::string message) : code_(code), message_(std::move(message)) {}
 
   Code code() const { return code_; }
