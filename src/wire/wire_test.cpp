@@ -1,0 +1,177 @@
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "base/base64.h"
+#include "wire/compression.h"
+#include "wire/frame.h"
+#include "wire/messages.h"
+#include "wire/topic_name.h"
+
+namespace hulse::wire {
+namespace {
+
+std::string from_hex(std::string_view hex) {
+  std::string out;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
+    out += static_cast<char>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16));
+  }
+  return out;
+}
+
+Bytes without_total(const std::string& frame) { return Bytes::copy(frame).slice(4); }
+
+// The frames below were computed by an independent implementation of the protocol.
+TEST(Frame, Ping) {
+  pb::BaseCommand command;
+  command.set_type(pb::BaseCommand::PING);
+  command.mutable_ping();
+  EXPECT_EQ(encode_frame(command), from_hex("00000009000000050812920100"));
+}
+
+TEST(Frame, Connect) {
+  pb::BaseCommand command;
+  command.set_type(pb::BaseCommand::CONNECT);
+  command.mutable_connect()->set_client_version("x");
+  command.mutable_connect()->set_protocol_version(19);
+  EXPECT_EQ(encode_frame(command), from_hex("0000000d00000009080212050a01782013"));
+}
+
+TEST(Frame, SendOfASingleMessage) {
+  const auto golden = from_hex(
+      "000000230000000808063204080110070e011ec5e22a000000080a0170100718e80768656c6c6f");
+  const auto frame = parse_frame(without_total(golden));
+  ASSERT_TRUE(frame) << frame.error().text();
+  EXPECT_EQ(frame->command.send().sequence_id(), 7u);
+  const auto entry = parse_entry(frame->entry);
+  ASSERT_TRUE(entry) << entry.error().text();
+  EXPECT_EQ(entry->metadata.producer_name(), "p");
+  EXPECT_EQ(entry->payload.view(), "hello");
+  EXPECT_EQ(encode_frame_head(frame->command, frame->entry.size()) + std::string(frame->entry.view()),
+            golden);
+}
+
+TEST(Frame, SendOfABatch) {
+  const auto golden = from_hex(
+      "000000370000000a080632060801100718020e01f10b3b3e0000000c0a0170100718e8074813580200000004180240"
+      "076162000000041801400863");
+  const auto frame = parse_frame(without_total(golden));
+  ASSERT_TRUE(frame);
+  const auto messages = decode_messages(frame->entry, {5, 6, -1, -1}, {}, 0, kMessageBytesMax);
+  ASSERT_TRUE(messages) << messages.error().text();
+  const auto& list = (*messages)->list;
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[0].value, "ab");
+  EXPECT_EQ(list[1].value, "c");
+  EXPECT_EQ(list[1].sequence_id, 8u);
+  EXPECT_EQ(list[1].id.text(), "5:6:-1:1");
+
+  BatchWriter batch;
+  batch.append({.value = "ab"}, 7);
+  batch.append({.value = "c"}, 8);
+  EXPECT_EQ(batch.payload(), from_hex("00000004180240076162000000041801400863"));
+}
+
+TEST(Frame, EveryFlippedBitIsNoticed) {
+  pb::MessageMetadata metadata;
+  metadata.set_producer_name("p");
+  metadata.set_sequence_id(1);
+  metadata.set_publish_time(2);
+  const auto entry = encode_entry(metadata, "a payload", pb::NONE);
+  ASSERT_TRUE(entry);
+  ASSERT_TRUE(verify_checksum(*entry));
+  for (size_t bit = 16; bit < entry->size() * 8; ++bit) {
+    std::string damaged = *entry;
+    damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << (bit % 8)));
+    EXPECT_FALSE(verify_checksum(damaged)) << bit;
+  }
+}
+
+class Codecs : public testing::TestWithParam<pb::CompressionType> {};
+
+TEST_P(Codecs, BatchRoundTripWithEveryField) {
+  const std::vector<Property> properties{{"a", "1"}, {"b", std::string_view("\0x", 2)}};
+  BatchWriter batch;
+  batch.append({.value = "one", .key = "k", .properties = properties, .event_time = 42}, 10);
+  batch.append({.value = "", .null_value = true}, 11);
+  batch.append({.value = std::string(5000, 'z')}, 12);
+  pb::MessageMetadata metadata;
+  metadata.set_producer_name("p");
+  metadata.set_sequence_id(10);
+  metadata.set_publish_time(99);
+  metadata.set_num_messages_in_batch(3);
+  auto entry = encode_entry(metadata, batch.payload(), GetParam());
+  ASSERT_TRUE(entry) << entry.error().text();
+  const std::vector<int64_t> all;
+  auto messages = decode_messages(Bytes::from(*entry), {1, 2, 3, -1}, all, 4, kMessageBytesMax);
+  ASSERT_TRUE(messages) << messages.error().text();
+  const auto& list = (*messages)->list;
+  ASSERT_EQ(list.size(), 3u);
+  EXPECT_EQ(list[0].key, "k");
+  ASSERT_EQ(list[0].properties.size(), 2u);
+  EXPECT_EQ(list[0].properties[1], properties[1]);
+  EXPECT_EQ(list[0].event_time, 42);
+  EXPECT_EQ(list[0].publish_time, 99);
+  EXPECT_EQ(list[0].redelivery_count, 4u);
+  EXPECT_TRUE(list[1].null_value);
+  EXPECT_EQ(list[2].value.size(), 5000u);
+  EXPECT_EQ(list[2].id, (MessageId{1, 2, 3, 2}));
+
+  const std::vector<int64_t> middle{0b010};
+  messages = decode_messages(Bytes::from(*entry), {1, 2, 3, -1}, middle, 0, kMessageBytesMax);
+  ASSERT_TRUE(messages);
+  ASSERT_EQ((*messages)->list.size(), 1u);
+  EXPECT_EQ((*messages)->list[0].id.batch_index, 1);
+  EXPECT_EQ((*messages)->batch_size, 3u);
+
+  EXPECT_FALSE(GetParam() != pb::NONE &&
+               decode_messages(Bytes::from(*entry), {1, 2, 3, -1}, all, 0, 100));
+}
+INSTANTIATE_TEST_SUITE_P(All, Codecs,
+                         testing::Values(pb::NONE, pb::LZ4, pb::ZLIB, pb::ZSTD, pb::SNAPPY));
+
+TEST(Messages, DamagedBatchesAreRefused) {
+  std::mt19937 random(11);
+  BatchWriter batch;
+  for (int i = 0; i < 20; ++i) batch.append({.value = "value", .key = "key"}, i);
+  size_t refused = 0;
+  for (int round = 0; round < 2000; ++round) {
+    std::string payload = batch.payload();
+    for (int i = 0; i < 3; ++i) payload[random() % payload.size()] = static_cast<char>(random());
+    if (round % 3 == 0) payload.resize(random() % payload.size());
+    pb::MessageMetadata metadata;
+    metadata.set_producer_name("p");
+    metadata.set_sequence_id(0);
+    metadata.set_publish_time(1);
+    metadata.set_num_messages_in_batch(static_cast<int>(20 + random() % 1000000 * (round % 2)));
+    const auto entry = encode_entry(metadata, payload, pb::NONE);
+    const auto messages = decode_messages(Bytes::from(*entry), {}, {}, 0, kMessageBytesMax);
+    if (!messages) ++refused;
+  }
+  EXPECT_GT(refused, 1000u);
+}
+
+TEST(Base64, RoundTripAndRefusal) {
+  for (const std::string text : {"", "a", "ab", "abc", "abcd", "\xff\xfe"}) {
+    EXPECT_EQ(base64_decode(base64_encode(text)), text);
+  }
+  EXPECT_EQ(base64_encode("hello"), "aGVsbG8=");
+  EXPECT_EQ(base64_decode("a"), std::nullopt);
+  EXPECT_EQ(base64_decode("ab*d"), std::nullopt);
+}
+
+TEST(TopicName, FormsAndRefusals) {
+  EXPECT_EQ(TopicName::parse("x")->text(), "persistent://public/default/x");
+  EXPECT_EQ(TopicName::parse("t/n/x")->text(), "persistent://t/n/x");
+  const auto partition = TopicName::parse("persistent://t/n/x-partition-12");
+  EXPECT_EQ(partition->partition, 12);
+  EXPECT_EQ(partition->base().text(), "persistent://t/n/x");
+  EXPECT_EQ(partition->base().partition_of(3).text(), "persistent://t/n/x-partition-3");
+  EXPECT_EQ(TopicName::parse("x-partition-01")->partition, -1);
+  for (const char* bad : {"", "a/b", "persistent://a/b", "http://a/b/c", "t/n/", "t/../x\1/y", "/n/x"}) {
+    EXPECT_FALSE(TopicName::parse(bad)) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace hulse::wire
