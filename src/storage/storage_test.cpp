@@ -1,0 +1,230 @@
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <future>
+#include <random>
+
+#include "aio/threads.h"
+#include "storage/store.h"
+
+namespace hulse::storage {
+namespace {
+
+class StoreTest : public testing::Test {
+ protected:
+  StoreTest() {
+    char name[] = "/tmp/hulse-store-XXXXXX";
+    path_ = ::mkdtemp(name);
+  }
+  ~StoreTest() override {
+    store_.reset();
+    std::filesystem::remove_all(path_);
+  }
+
+  Result<void> open(size_t segment_bytes = 1 << 20) {
+    store_.reset();
+    auto store = Store::open({.path = path_, .segment_bytes = segment_bytes});
+    if (!store) return store.error();
+    store_ = std::move(*store);
+    return {};
+  }
+  // As kill -9 would leave it: the directory is copied while the store is open and used from there.
+  void crash() {
+    const std::string copy = path_ + "-crashed";
+    // The tables may remove a file of theirs while it is copied; then the copy is made anew.
+    std::error_code error;
+    do {
+      std::filesystem::remove_all(copy);
+      std::filesystem::copy(path_, copy, std::filesystem::copy_options::recursive, error);
+    } while (error);
+    store_.reset();
+    std::filesystem::remove_all(path_);
+    std::filesystem::rename(copy, path_);
+  }
+
+  std::future<Result<void>> append(TopicId topic, uint64_t index, std::string payload) {
+    auto promise = std::make_shared<std::promise<Result<void>>>();
+    store_->append(topic, index, Bytes::from(std::move(payload)), threads_.next(),
+                   [promise](const Result<void>& result) { promise->set_value(result); });
+    return promise->get_future();
+  }
+  Result<void> change(std::vector<Change> changes) {
+    std::promise<Result<void>> promise;
+    store_->change(std::move(changes), threads_.next(),
+                   [&](const Result<void>& result) { promise.set_value(result); });
+    return promise.get_future().get();
+  }
+  std::vector<std::pair<uint64_t, std::string>> all(TopicId topic, uint64_t from = 0) {
+    std::vector<std::pair<uint64_t, std::string>> out;
+    for (;;) {
+      auto read = store_->read(topic, from, 7, 1000);
+      EXPECT_TRUE(read) << read.error().text();
+      if (!read || read->empty()) return out;
+      for (const auto& stored : *read) out.emplace_back(stored.index, stored.payload.view());
+      from = read->back().index + 1;
+    }
+  }
+  std::string last_segment() {
+    std::string last;
+    for (const auto& entry : std::filesystem::directory_iterator(path_ + "/log")) {
+      last = std::max(last, entry.path().string());
+    }
+    return last;
+  }
+
+  std::string path_;
+  aio::Threads threads_{"test", 1};
+  std::unique_ptr<Store> store_;
+};
+
+TEST_F(StoreTest, KeepsEntriesAndKeysOverACrash) {
+  ASSERT_TRUE(open());
+  std::vector<std::future<Result<void>>> waiting;
+  for (uint64_t i = 0; i < 100; ++i) waiting.push_back(append(i % 3, i, "entry " + std::to_string(i)));
+  for (auto& done : waiting) EXPECT_TRUE(done.get());
+  EXPECT_TRUE(change({{"a", "1"}, {"b", "2"}}));
+  EXPECT_TRUE(change({{"a", std::nullopt}, {"c", "3"}}));
+  for (int round = 0; round < 3; ++round) {
+    crash();
+    ASSERT_TRUE(open());
+    const auto entries = all(1);
+    ASSERT_EQ(entries.size(), 33u);
+    EXPECT_EQ(entries[32], (std::pair<uint64_t, std::string>(97, "entry 97")));
+    EXPECT_EQ(store_->extent(1).end, 98u);
+    EXPECT_EQ(store_->get("a").value(), std::nullopt);
+    EXPECT_EQ(store_->get("b").value(), "2");
+    EXPECT_EQ(store_->scan("").value().size(), 2u);
+    EXPECT_EQ(store_->cut_bytes(), 0u);
+  }
+}
+
+TEST_F(StoreTest, SealedSegmentsAreReadAndTrimmedOnesGo) {
+  constexpr uint64_t kCount = 2000;
+  ASSERT_TRUE(open(64 << 10));
+  const std::string filler(200, 'x');
+  std::vector<std::future<Result<void>>> waiting;
+  for (uint64_t i = 0; i < kCount; ++i) {
+    waiting.push_back(append(1, 2 * i, filler + std::to_string(i)));  // every second index is a hole
+    if (i % 50 == 0) EXPECT_TRUE(waiting.back().get());
+    if (i % 50 == 0) waiting.pop_back();
+  }
+  for (auto& done : waiting) EXPECT_TRUE(done.get());
+  const auto check = [&](uint64_t first) {
+    const auto entries = all(1, first);
+    ASSERT_EQ(entries.size(), kCount - first / 2);
+    for (uint64_t i = first / 2; i < kCount; ++i) {
+      ASSERT_EQ(entries[i - first / 2].first, 2 * i);
+      ASSERT_EQ(entries[i - first / 2].second, filler + std::to_string(i));
+    }
+  };
+  check(0);
+  EXPECT_EQ(store_->read(1, 1001, 1, 1).value().at(0).index, 1002u);
+  const auto full = store_->stats().disk_bytes;
+  EXPECT_GT(full, kCount * 200);
+
+  store_->trim(1, 3000);
+  EXPECT_TRUE(change({{"after", "trim"}}));
+  EXPECT_TRUE(change({{"once", "more"}}));
+  EXPECT_LT(store_->stats().disk_bytes, full / 2);
+  check(3000);
+  crash();
+  ASSERT_TRUE(open(64 << 10));
+  check(3000);
+  EXPECT_EQ(store_->extent(1).first, 3000u);
+  EXPECT_EQ(store_->extent(1).end, 2 * kCount - 1);
+}
+
+TEST_F(StoreTest, ATornEndIsCutAndWhatWasSyncedStays) {
+  for (const int torn : {1, 20, 40, 60}) {
+    ASSERT_TRUE(open());
+    const uint64_t index = static_cast<uint64_t>(torn);
+    EXPECT_TRUE(append(1, index, "kept").get());
+    const auto segment = last_segment();
+    crash();
+    // Half a group after the last whole one, as a crash during its write leaves it.
+    const int fd = ::open(segment.c_str(), O_RDWR);
+    ASSERT_GE(fd, 0);
+    std::string bytes(1 << 20, '\0');
+    bytes.resize(static_cast<size_t>(::pread(fd, bytes.data(), bytes.size(), 0)));
+    const size_t end = bytes.find_last_not_of('\0') + 1;
+    const std::string group = bytes.substr(kSegmentHeaderSize, static_cast<size_t>(torn));
+    ASSERT_EQ(::pwrite(fd, group.data(), group.size(), static_cast<off_t>(end)),
+              static_cast<ssize_t>(group.size()));
+    ::close(fd);
+    ASSERT_TRUE(open());
+    EXPECT_EQ(all(1, index).back().second, "kept");
+    EXPECT_GT(store_->cut_bytes(), 0u);
+  }
+}
+
+TEST_F(StoreTest, DamageBeforeTheEndIsNamedNotCut) {
+  ASSERT_TRUE(open());
+  for (uint64_t i = 0; i < 20; ++i) EXPECT_TRUE(append(1, i, "entry " + std::to_string(i)).get());
+  const auto segment = last_segment();
+  crash();
+  const int fd = ::open(segment.c_str(), O_RDWR);
+  ASSERT_GE(fd, 0);
+  ASSERT_EQ(::pwrite(fd, "!", 1, 200), 1);
+  ::close(fd);
+  const auto opened = open();
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code(), Code::corrupt);
+  EXPECT_NE(opened.error().text().find("is damaged between byte"), std::string::npos)
+      << opened.error().text();
+}
+
+TEST_F(StoreTest, DamageInASealedSegmentIsNamedWhenRead) {
+  ASSERT_TRUE(open());
+  EXPECT_TRUE(append(9, 0, "precious").get());
+  const auto segment = last_segment();
+  ASSERT_TRUE(open());  // seals it
+  const int fd = ::open(segment.c_str(), O_RDWR);
+  ASSERT_EQ(::pwrite(fd, "!", 1, kSegmentHeaderSize + kGroupHeaderSize + kRecordHeaderSize + 2), 1);
+  ::close(fd);
+  const auto read = store_->read(9, 0, 1, 1);
+  ASSERT_FALSE(read);
+  EXPECT_NE(read.error().text().find("entry 0 of topic id 9"), std::string::npos) << read.error().text();
+}
+
+TEST_F(StoreTest, OneProcessAndNoForeignDirectory) {
+  ASSERT_TRUE(open());
+  const auto second = Store::open({.path = path_});
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code(), Code::busy);
+  store_.reset();
+  const std::string foreign = path_ + "/log";
+  const auto refused = Store::open({.path = foreign});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::invalid) << refused.error().text();
+}
+
+TEST_F(StoreTest, CompletionsComeInOrderAndSyncsAreShared) {
+  ASSERT_TRUE(open());
+  constexpr uint64_t kCount = 5000;
+  std::vector<uint64_t> order;
+  std::promise<void> all_done;
+  const auto executor = threads_.at(0);
+  for (uint64_t i = 0; i < kCount; ++i) {
+    store_->append(i % 2, i, Bytes::copy("x"), executor, [&, i](const Result<void>& result) {
+      EXPECT_TRUE(result);
+      order.push_back(i);
+      if (order.size() == kCount) all_done.set_value();
+    });
+  }
+  all_done.get_future().get();
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+  EXPECT_LT(store_->stats().syncs, kCount / 10);
+}
+
+TEST_F(StoreTest, AfterCloseRequestsFail) {
+  ASSERT_TRUE(open());
+  EXPECT_TRUE(store_->close());
+  const auto result = append(1, 1, "late").get();
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code(), Code::closed);
+}
+
+}  // namespace
+}  // namespace hulse::storage

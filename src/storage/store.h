@@ -1,0 +1,155 @@
+// Store: everything durable of the embedded broker, in one log with one sync.
+//
+// Entries of topics and changes of keys (metadata, cursors) are records of one append-only segment log;
+// whatever waits while a sync runs shares the next one. Keys are also held in tables (tables.h), which
+// are rolled forward from the log at open. Used by the broker.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "aio/clock.h"
+#include "aio/task.h"
+#include "base/bytes.h"
+#include "base/result.h"
+#include "storage/directory.h"
+#include "storage/log_format.h"
+#include "storage/tables.h"
+
+namespace hulse::storage {
+
+using TopicId = uint64_t;
+
+struct Options {
+  std::string path;
+  size_t segment_bytes = 64 << 20;
+  size_t group_bytes_max = 8 << 20;  // what one sync carries at the most
+  // How long a sync may wait for company when the one before it was small but shared.
+  aio::Duration linger = std::chrono::milliseconds(1);
+};
+
+struct Stored {
+  uint64_t index = 0;
+  Bytes payload;
+};
+
+// The entries of a topic that are stored: [first, end). Indexes may have holes (a failed append).
+struct Extent {
+  uint64_t first = 0;
+  uint64_t end = 0;
+};
+
+struct StoreStats {
+  uint64_t syncs = 0;
+  uint64_t records = 0;
+  uint64_t bytes = 0;       // written to the log
+  uint64_t disk_bytes = 0;  // of all segments
+};
+
+class Store {
+ public:
+  // Called on `executor` when the record is synced, or cannot be.
+  using Done = std::function<void(const Result<void>&)>;
+
+  // Locks the directory, recovers, starts the writer thread. Blocking.
+  static Result<std::unique_ptr<Store>> open(Options options);
+  ~Store();  // close()
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  // Writes what is queued, makes the tables durable, ends the writer. Blocking, idempotent. What is
+  // submitted afterwards fails with Code::closed.
+  Result<void> close();
+
+  // Any thread; never blocks. Completions of one executor come in the order of their requests. An
+  // index must be above every index appended to the topic before.
+  void append(TopicId topic, uint64_t index, Bytes payload, aio::Executor executor, Done done);
+  // All changes count together.
+  void change(std::vector<Change> changes, aio::Executor executor, Done done);
+  // Entries before `index` are not needed any more; whole segments go when nobody needs them.
+  void trim(TopicId topic, uint64_t index);
+
+  // Blocking; any thread. Entries from `from` on, in order: at least one if there is one, then up to
+  // either limit. Code::corrupt names the damaged record.
+  Result<std::vector<Stored>> read(TopicId topic, uint64_t from, size_t entries_max,
+                                   size_t bytes_max) const;
+
+  // Blocking; any thread. Values as of the last sync.
+  Result<std::optional<std::string>> get(std::string_view key) const;
+  Result<std::vector<std::pair<std::string, std::string>>> scan(std::string_view prefix) const;
+
+  Extent extent(TopicId topic) const;
+  StoreStats stats() const;
+
+  // Bytes of a torn last group that recovery cut off; 0 after a clean stop.
+  uint64_t cut_bytes() const { return cut_bytes_; }
+
+ private:
+  struct Request;
+  struct Location;
+  struct Segment;
+  struct FileCache;
+
+  Store(Options options, Directory directory, std::unique_ptr<Tables> tables);
+
+  Result<void> recover();
+  Result<void> recover_segment(uint64_t id, bool last, const LogPosition& applied);
+  Result<void> start_segment();
+  void seal_segment();
+
+  void submit(Request request);
+  void run();
+  std::vector<Request> take_group();
+  Result<void> write_group(std::vector<Request>& group);
+  Result<void> apply_group(const std::vector<Request>& group);
+  void apply(const Change& change);
+  void apply_trim(TopicId topic, uint64_t index);
+  void complete(std::vector<Request>& group, const Result<void>& result);
+  void remove_unneeded_segments();
+
+  std::vector<Location> locate(TopicId topic, uint64_t from, size_t entries_max) const;
+  Result<std::vector<Location>> locate_sealed(TopicId topic, uint64_t from, size_t entries_max) const;
+  Result<std::shared_ptr<File>> segment_file(uint64_t id) const;
+
+  const Options options_;
+  const Directory directory_;
+  const std::unique_ptr<Tables> tables_;
+  uint64_t cut_bytes_ = 0;
+
+  // Written by the writer thread only; under index_mutex_ where other threads read.
+  uint64_t next_segment_ = 1;
+  uint64_t next_group_ = 0;
+  uint64_t write_offset_ = 0;
+  File active_file_;
+  uint64_t applied_groups_since_flush_ = 0;
+  std::optional<Error> broken_;  // after a failed sync nothing is written any more
+
+  mutable std::mutex index_mutex_;
+  std::map<uint64_t, Segment> segments_;  // all of them, the active one last
+  std::unordered_map<TopicId, Extent> extents_;
+  std::unordered_map<TopicId, std::vector<Location>> active_index_;
+  StoreStats stats_;
+
+  mutable std::mutex files_mutex_;
+  mutable std::map<uint64_t, std::shared_ptr<File>> files_;
+
+  std::mutex queue_mutex_;
+  std::condition_variable queue_changed_;
+  std::deque<Request> queue_;
+  bool closing_ = false;
+  bool closed_ = false;
+  std::thread writer_;
+};
+
+}  // namespace hulse::storage
