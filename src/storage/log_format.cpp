@@ -189,7 +189,9 @@ Result<Scan> scan_segment(std::string_view segment, uint64_t id,
     const auto rest = segment.substr(scan.end);
     Group group;
     records.clear();
+    const bool first = scan.end == kSegmentHeaderSize;
     const bool whole = parse_group_header(rest, seed, group) &&
+                       (first || group.number == scan.next_group) &&
                        parse_group(rest, group, seed, scan.end, records);
     if (!whole) {
       size_t at = 0;
