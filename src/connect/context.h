@@ -13,12 +13,12 @@ enum class Guarantee { at_most_once, at_least_once, effectively_once };
 struct Context {
   std::string tenant;
   std::string name_space;
-  std::string name;        // of the component
-  unsigned instance = 0;   // 0 … instances - 1
+  std::string name;       // of the component
+  unsigned instance = 0;  // 0 … instances - 1
   unsigned instances = 1;
   Guarantee guarantee = Guarantee::at_least_once;
-  std::string bus_id;      // who the bus is, for identities that leave it (design: "Bus id")
-  std::string topic;       // a source's output topic; a sink's first input topic
+  std::string bus_id;  // who the bus is, for identities that leave it (design: "Bus id")
+  std::string topic;   // a source's output topic; a sink's first input topic
   size_t message_bytes_max = 5 * 1024 * 1024;  // what the broker accepts in one message
 
   // The strand of the instance: open, read, write and close run here.

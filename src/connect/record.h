@@ -39,16 +39,18 @@ struct Records {
   std::shared_ptr<const void> owner;
 };
 
-// Some records of one entry, handed to a sink for writing. Move-only; its record views are valid while
-// it lives. Each record gets exactly one outcome, from any thread; when the last one is given (or the
-// batch is destroyed, which makes the missing ones `retry`) all of them go back to the runtime.
+// Some records of one entry, handed to a sink for writing. Move-only; its record views are valid
+// while it lives. Each record gets exactly one outcome, from any thread; when the last one is given
+// (or the batch is destroyed, which makes the missing ones `retry`) all of them go back to the
+// runtime.
 class RecordBatch {
  public:
   // Called once, on the thread that gave the last outcome. Index i is record i of the batch.
   using Settled = std::function<void(std::vector<Outcome>)>;
 
-  RecordBatch(std::shared_ptr<const Records> records, std::vector<uint32_t> chosen, Settled settled);
-  RecordBatch(RecordBatch&& other) noexcept = default;
+  RecordBatch(std::shared_ptr<const Records> records, std::vector<uint32_t> chosen,
+              Settled settled);
+  RecordBatch(RecordBatch&& other) noexcept;
   RecordBatch& operator=(RecordBatch&& other) noexcept;
   ~RecordBatch();
 
@@ -57,6 +59,7 @@ class RecordBatch {
   const std::string& topic() const { return records_->topic; }
   size_t value_bytes() const;
 
+  // The first outcome of a record counts; a later one changes nothing.
   void ok(size_t i);
   void fail(size_t i, Verdict verdict, Error error);
   // For every record that has no outcome yet.
@@ -65,7 +68,9 @@ class RecordBatch {
 
  private:
   struct State;
+  bool give(size_t i, Verdict verdict, Error* error);  // true when this one settled the batch
   void settle();
+  void abandon();
   std::shared_ptr<const Records> records_;
   std::vector<uint32_t> chosen_;
   std::unique_ptr<State> state_;

@@ -21,12 +21,12 @@ class Sink {
   // `ok` only when the target has the record durably.
   virtual aio::Task<void> write(RecordBatch batch) = 0;
 
-  // Writes what it holds and returns when nothing is in flight. Called before a stop; bounded by the
-  // runtime.
+  // Writes what it holds and returns when nothing is in flight. Called before a stop; bounded by
+  // the runtime.
   virtual aio::Task<void> flush() { co_return; }
 
-  // Lets go of everything at once; batches still held are destroyed. Never fails. Also called after a
-  // failed open.
+  // Lets go of everything at once; batches still held are destroyed. Never fails. Also called after
+  // a failed open.
   virtual aio::Task<void> close() = 0;
 };
 

@@ -1,0 +1,95 @@
+#include "connect/record.h"
+
+#include "base/assert.h"
+
+namespace hulse::connect {
+
+// Outcomes of different records are written by different threads: each slot is claimed by
+// exchanging its verdict, and `left` orders all of them before the one who settles.
+struct RecordBatch::State {
+  State(size_t size, Settled callback) : outcomes(size), left(size), settled(std::move(callback)) {}
+  std::vector<Outcome> outcomes;
+  std::atomic<size_t> left;
+  Settled settled;
+};
+
+RecordBatch::RecordBatch(std::shared_ptr<const Records> records, std::vector<uint32_t> chosen,
+                         Settled settled)
+    : records_(std::move(records)),
+      chosen_(std::move(chosen)),
+      state_(std::make_unique<State>(chosen_.size(), std::move(settled))) {
+  for (const uint32_t index : chosen_) HULSE_ASSERT(index < records_->records.size());
+}
+
+RecordBatch::RecordBatch(RecordBatch&& other) noexcept = default;
+
+RecordBatch& RecordBatch::operator=(RecordBatch&& other) noexcept {
+  if (this == &other) return *this;
+  abandon();
+  records_ = std::move(other.records_);
+  chosen_ = std::move(other.chosen_);
+  state_ = std::move(other.state_);
+  return *this;
+}
+
+RecordBatch::~RecordBatch() { abandon(); }
+
+size_t RecordBatch::value_bytes() const {
+  size_t bytes = 0;
+  for (const uint32_t index : chosen_) bytes += records_->records[index].value.size();
+  return bytes;
+}
+
+void RecordBatch::ok(size_t i) { give(i, Verdict::ok, nullptr); }
+
+void RecordBatch::fail(size_t i, Verdict verdict, Error error) {
+  HULSE_ASSERT(verdict != Verdict::none && verdict != Verdict::ok);
+  give(i, verdict, &error);
+}
+
+// The callback may destroy this batch, so nothing of it is touched once give() has settled.
+void RecordBatch::ok_all() {
+  for (size_t i = 0, count = size(); i < count; ++i) {
+    if (give(i, Verdict::ok, nullptr)) return;
+  }
+}
+
+void RecordBatch::fail_all(Verdict verdict, const Error& error) {
+  HULSE_ASSERT(verdict != Verdict::none && verdict != Verdict::ok);
+  for (size_t i = 0, count = size(); i < count; ++i) {
+    Error copy = error;
+    if (give(i, verdict, &copy)) return;
+  }
+}
+
+bool RecordBatch::give(size_t i, Verdict verdict, Error* error) {
+  HULSE_ASSERT(state_ != nullptr && i < chosen_.size());
+  if (state_->left.load(std::memory_order_acquire) == 0) return false;
+  Outcome& outcome = state_->outcomes[i];
+  Verdict none = Verdict::none;
+  std::atomic_ref<Verdict> claim(outcome.verdict);
+  if (!claim.compare_exchange_strong(none, verdict, std::memory_order_relaxed)) return false;
+  if (error != nullptr) outcome.error = std::move(*error);
+  if (state_->left.fetch_sub(1, std::memory_order_acq_rel) != 1) return false;
+  settle();
+  return true;
+}
+
+void RecordBatch::settle() {
+  const Settled settled = std::exchange(state_->settled, nullptr);
+  auto outcomes = std::move(state_->outcomes);
+  if (settled) settled(std::move(outcomes));
+}
+
+void RecordBatch::abandon() {
+  if (state_ == nullptr) return;  // moved from
+  if (state_->left.load(std::memory_order_acquire) > 0) {
+    fail_all(Verdict::retry,
+             Error(Code::closed, "the sink let go of the record before it was written"));
+  } else if (state_->settled) {
+    settle();  // a batch without records
+  }
+  state_.reset();
+}
+
+}  // namespace hulse::connect
