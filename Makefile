@@ -1,0 +1,47 @@
+# Every command of this tree. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PRESET ?= release
+JOBS ?= $(shell nproc)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: packages
+packages: ## install what the build needs (apt), if anything is missing
+	@tools/install_packages.sh build
+
+.PHONY: build
+build: packages ## build the program: bin/hulse
+	@cmake --preset $(PRESET) --log-level=WARNING
+	@ninja -C build/$(PRESET) -j $(JOBS)
+
+.PHONY: test-packages
+test-packages:
+	@tools/install_packages.sh build test check
+	@tools/test_venv.sh
+
+.PHONY: test
+test: test-packages build ## every test but the long ones; ends with one line of counts
+	@tools/run_tests.py --build build/$(PRESET) --pytest tests --results build/results/test.json
+
+.PHONY: asan
+asan: test-packages ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@cmake --preset asan --log-level=WARNING
+	@ninja -C build/asan -t targets all | sed -n 's|^\(tests/[a-z0-9_]*_test\): .*|\1|p' | sort -u | xargs ninja -C build/asan -j $(JOBS)
+	@tools/run_tests.py --build build/asan --seconds 600 --results build/results/asan.json
+
+.PHONY: check
+check: ## layers, ban list and format of the tree, in seconds
+	@tools/install_packages.sh check
+	@tools/check_tree.py
+
+.PHONY: format
+format: ## let clang-format write every source file
+	@tools/install_packages.sh check
+	@git ls-files -z '*.h' '*.cpp' | xargs -0 -r clang-format-19 -i
+
+.PHONY: clean
+clean: ## remove what builds and tests made
+	@rm -rf build bin
