@@ -1,0 +1,259 @@
+"""The elastic_search sink against a real Elasticsearch 7.10, and against one that answers what we say."""
+import http.server
+import json
+import threading
+import uuid
+
+import pulsar
+import pytest
+
+from support import http as request
+from support import systems, wait_until
+
+
+@pytest.fixture(scope="module")
+def elasticsearch():
+    was_up = False
+    try:
+        systems("url", "elasticsearch7")
+        was_up = True
+    except AssertionError:
+        was_up = False  # `systems url` fails when it is down
+    yield systems("up", "elasticsearch7")
+    if not was_up:
+        systems("down", "elasticsearch7")
+
+
+@pytest.fixture
+def index():
+    return "t" + uuid.uuid4().hex[:12]
+
+
+def documents(elasticsearch, index):
+    """Id and source of every document of the index, however many."""
+    request("POST", f"{elasticsearch}/{index}/_refresh")
+    status, answer = request("GET", f"{elasticsearch}/{index}/_search?size=10000")
+    if status == 404:
+        return {}
+    assert status == 200, answer
+    return {hit["_id"]: hit["_source"] for hit in json.loads(answer)["hits"]["hits"]}
+
+
+def publish(client, topic, values, **settings):
+    producer = client.create_producer(topic, block_if_queue_full=True, **settings)
+    for value in values:
+        value = value if isinstance(value, tuple) else (None, value)
+        producer.send_async(value[1] if isinstance(value[1], bytes) else json.dumps(value[1]).encode(), None,
+                            partition_key=value[0])
+    producer.flush()
+    producer.close()
+
+
+@pytest.mark.parametrize("bulk", [True, False], ids=["bulk", "single"])
+def test_documents_arrive(standalone, client, topic, elasticsearch, index, bulk):
+    sink = standalone.sink("elastic_search", topic, {"elasticSearchUrl": elasticsearch, "indexName": index,
+                                                     "bulkEnabled": bulk, "bulkFlushIntervalInMs": 100}, name=index)
+    count = 3000 if bulk else 200
+    publish(client, topic, [{"n": i, "text": f"größer {i}"} for i in range(count)])
+    wait_until(lambda: len(documents(elasticsearch, index)) >= count, "every document is there")
+    assert sorted(d["n"] for d in documents(elasticsearch, index).values()) == list(range(count))
+    assert sink.stop()[1] == 0
+
+
+def test_the_book_s_keys(standalone, client, topic, elasticsearch, index):
+    """Table 7-1 of the book: every key is taken, the index is made with its shards."""
+    standalone.sink("elastic_search", topic, {
+        "elasticSearchUrl": elasticsearch, "indexName": index, "typeName": "doc", "indexNumberOfShards": "2",
+        "indexNumberOfReplicas": 0, "username": "scooby", "password": "doo", "createIndexIfNeeded": True}, name=index)
+    publish(client, topic, [{"n": 1}])
+    wait_until(lambda: documents(elasticsearch, index), "the document is there")
+    _, answer = request("GET", f"{elasticsearch}/{index}/_settings")
+    assert json.loads(answer)[index]["settings"]["index"]["number_of_shards"] == "2"
+
+
+def test_keys_become_ids_and_null_values_delete(standalone, client, topic, elasticsearch, index):
+    standalone.sink("elastic_search", topic, {"elasticSearchUrl": elasticsearch, "indexName": index, "bulkEnabled": True,
+                                              "keyIgnore": "false", "nullValueAction": "DELETE"}, name=index)
+    publish(client, topic, [("a", {"n": 1}), ("b", {"n": 2}), ("a", {"n": 3})])
+    wait_until(lambda: documents(elasticsearch, index) == {"a": {"n": 3}, "b": {"n": 2}}, "the newest value of each key is there")
+    publish(client, topic, [("b", b"")])
+    wait_until(lambda: documents(elasticsearch, index) == {"a": {"n": 3}}, "b is gone")
+
+
+def test_a_bad_document_does_not_hold_back_good_ones(standalone, client, topic, elasticsearch, index):
+    request("PUT", f"{elasticsearch}/{index}", json.dumps({"mappings": {"properties": {"n": {"type": "integer"}}}}).encode(),
+            {"Content-Type": "application/json"})
+    sink = standalone.sink("elastic_search", topic, {"elasticSearchUrl": elasticsearch, "indexName": index,
+                                                     "bulkEnabled": True, "malformedDocAction": "WARN"}, name=index)
+    publish(client, topic, [{"n": 1}, {"n": "not a number"}, b"not json", {"n": 2}])
+    wait_until(lambda: len(documents(elasticsearch, index)) == 2, "the good documents are there")
+    assert sorted(d["n"] for d in documents(elasticsearch, index).values()) == [1, 2]
+    sink.wait_for("not a number|mapper_parsing_exception")
+    publish(client, topic, [{"n": 3}])
+    wait_until(lambda: len(documents(elasticsearch, index)) == 3, "later ones arrive")
+
+
+def test_effectively_once_repeats_overwrite_themselves(workshop, connect, topic, elasticsearch, index):
+    """A sink killed again and again ends with each document once: the same message has the same id."""
+    broker = workshop.standalone()
+    start = lambda: broker.sink("elastic_search", topic, {"elasticSearchUrl": elasticsearch, "indexName": index,
+                                                          "bulkEnabled": True, "bulkActions": 50},
+                                index, "--processing-guarantees", "EFFECTIVELY_ONCE")
+    client = connect(broker.url)
+    client.subscribe(topic, "keeper")
+    publish(client, topic, [{"n": i} for i in range(4000)])
+    for round in range(1, 4):
+        sink = start()
+        wait_until(lambda: len(documents(elasticsearch, index)) >= 700 * round, "some more documents are there")
+        sink.kill()
+    start()
+    wait_until(lambda: len(documents(elasticsearch, index)) >= 4000, "all are there")
+    assert sorted(d["n"] for d in documents(elasticsearch, index).values()) == list(range(4000))
+
+
+class Fake(http.server.ThreadingHTTPServer):
+    """Speaks enough of Elasticsearch to be asked for a bulk, and answers each item as `judge` says."""
+    daemon_threads = True
+
+    def __init__(self, judge):
+        super().__init__(("127.0.0.1", 0), FakeHandler)
+        self.judge, self.stored, self.requests, self.headers_seen = judge, [], 0, []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class FakeHandler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        """Not on the test's output."""
+
+    def answer(self, status, body):
+        text = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(text)
+
+    def do_GET(self):
+        self.server.headers_seen.append(dict(self.headers))
+        self.answer(200, {"name": "n", "cluster_name": "c", "version": {"number": "7.10.2", "build_flavor": "oss"},
+                          "tagline": "You Know, for Search"})
+
+    do_HEAD = do_GET
+
+    def do_POST(self):
+        fake = self.server
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        fake.headers_seen.append(dict(self.headers))
+        fake.requests += 1
+        lines, items = body.decode().split("\n")[:-1], []
+        whole = fake.judge(None, fake.requests)
+        if whole:
+            return self.answer(whole, {"error": "as told", "status": whole})
+        for action, source in zip(lines[::2], lines[1::2]):
+            operation, target = next(iter(json.loads(action).items()))
+            status = fake.judge(json.loads(source), fake.requests)
+            item = {"_index": target.get("_index"), "_id": target.get("_id", "x"), "status": status}
+            if status >= 300:
+                item["error"] = {"type": "told", "reason": f"status {status} as told"}
+            else:
+                fake.stored.append(json.loads(source))
+            items.append({operation: item})
+        return self.answer(200, {"took": 1, "errors": any(next(iter(i.values()))["status"] >= 300 for i in items),
+                                 "items": items})
+
+    do_PUT = do_POST
+
+
+@pytest.fixture
+def fake():
+    servers = []
+
+    def make(judge):
+        servers.append(Fake(judge))
+        return servers[-1]
+    yield make
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_item_is_tried_again(standalone, client, topic, fake, status):
+    tries = {}
+
+    def judge(document, _):
+        if document is None:
+            return None
+        tries[document["n"]] = tries.get(document["n"], 0) + 1
+        return status if document["n"] % 5 == 0 and tries[document["n"]] < 3 else 201
+    target = fake(judge)
+    standalone.sink("elastic_search", topic, {"elasticSearchUrl": target.url, "indexName": "i", "bulkEnabled": True,
+                                              "retryBackoffInMs": 10}, name=f"busy-{status}")
+    publish(client, topic, [{"n": i} for i in range(50)])
+    wait_until(lambda: len(target.stored) >= 50, "all are stored")
+    assert sorted(d["n"] for d in target.stored) == list(range(50))
+    # What was stored is not sent again; what was refused for now is, in place.
+    assert all(count == (3 if n % 5 == 0 else 1) for n, count in tries.items()), tries
+
+
+@pytest.mark.parametrize("status", [429, 502])
+def test_a_busy_target_is_asked_again(standalone, client, topic, fake, status):
+    target = fake(lambda document, count: (status if count <= 2 else None) if document is None else 201)
+    standalone.sink("elastic_search", topic, {"elasticSearchUrl": target.url, "indexName": "i", "bulkEnabled": True,
+                                              "retryBackoffInMs": 10}, name=f"target-{status}")
+    publish(client, topic, [{"n": i} for i in range(10)])
+    wait_until(lambda: len(target.stored) >= 10, "all are stored")
+    assert sorted(d["n"] for d in target.stored) == list(range(10))
+
+
+def test_a_target_that_is_away_at_first(workshop, connect, topic):
+    """Nothing is lost and nothing is acknowledged while the target does not answer; status says why it waits."""
+    import socket
+    broker = workshop.standalone()
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        port = place.getsockname()[1]
+    sink = broker.sink("elastic_search", topic, {"elasticSearchUrl": f"http://127.0.0.1:{port}", "indexName": "i",
+                                                 "bulkEnabled": True, "retryBackoffInMs": 50}, name="patient")
+    publish(connect(broker.url), topic, [{"n": i} for i in range(10)])
+    sink.wait_for(rf"127\.0\.0\.1:{port}")
+    assert sink.running()
+    http.server.ThreadingHTTPServer.allow_reuse_address = True
+    target = FakeAt(port)
+    try:
+        wait_until(lambda: len(target.stored) >= 10, "all are stored once it answers")
+    finally:
+        target.shutdown()
+        target.server_close()
+
+
+class FakeAt(Fake):
+    def __init__(self, port):
+        http.server.ThreadingHTTPServer.__init__(self, ("127.0.0.1", port), FakeHandler)
+        self.judge = lambda document, _: None if document is None else 201
+        self.stored, self.requests, self.headers_seen = [], 0, []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+def test_credentials_are_sent_and_never_printed(standalone, client, topic, fake):
+    import base64
+    canary = "canary-" + uuid.uuid4().hex
+    target = fake(lambda document, count: (401 if count <= 1 else None) if document is None else 201)
+    sink = standalone.sink("elastic_search", topic, {"elasticSearchUrl": target.url, "indexName": "i", "bulkEnabled": True,
+                                                     "username": "elastic", "password": canary, "retryBackoffInMs": 10},
+                           name="secret")
+    publish(client, topic, [{"n": 1}])
+    wait_until(lambda: target.headers_seen, "the target was asked")
+    expected = "Basic " + base64.b64encode(f"elastic:{canary}".encode()).decode()
+    assert {h.get("Authorization") for h in target.headers_seen} == {expected}
+    sink.stop()
+    encoded = base64.b64encode(f"elastic:{canary}".encode()).decode()
+    for text in (sink.output(), standalone.process.output()):
+        assert canary not in text and encoded not in text
