@@ -1,0 +1,79 @@
+// Broker: the embedded message broker. Listens for the Pulsar binary protocol, owns the topics.
+//
+// Everything in this folder lives on one strand (Threads of one loop): sessions and topics call each other
+// directly. Disk reads go to the disk executor, writes to the store's own thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "aio/gate.h"
+#include "aio/task.h"
+#include "broker/topic.h"
+#include "wire/topic_name.h"
+
+namespace hulse::broker {
+
+struct Options {
+  std::string host = "127.0.0.1";
+  uint16_t port = 6650;
+  size_t message_bytes_max = wire::kMessageBytesMax;
+  // Of one connection: what may be received and not synced, and what may wait to be written to it.
+  size_t unsynced_bytes_max = 16 << 20;
+  size_t unwritten_bytes_max = 4 << 20;
+};
+
+class Session;
+
+class Broker {
+ public:
+  // The store outlives the broker. `executor` is the strand; `disk` may block.
+  Broker(Options options, storage::Store& store, aio::Executor executor, aio::Executor disk);
+  ~Broker();
+
+  // On the strand. Loads what the store knows, listens. Fails when it cannot bind.
+  aio::Task<Result<void>> start();
+  // Disconnects everybody; what was received is still stored.
+  aio::Task<void> stop();
+
+  // pulsar://host:port
+  std::string service_url() const;
+  const Options& options() const { return options_; }
+
+  // ---- on the strand
+
+  // The topic, created if it does not exist and `create` says so. Fails with the protocol's error.
+  struct Found {
+    std::shared_ptr<Topic> topic;
+    std::optional<Topic::Refusal> refusal;
+  };
+  Found topic(const std::string& name, bool create);
+  // Why a name cannot be served, if so: its namespace is unknown, or its domain.
+  std::optional<Topic::Refusal> refuse(const wire::TopicName& name) const;
+  // Number of partitions; 0: not partitioned (or absent).
+  int partitions(const wire::TopicName& name) const;
+  std::vector<std::string> topics(const std::string& name_space) const;
+  std::string next_producer_name();
+  Shared& shared() { return shared_; }
+  const std::unordered_map<std::string, std::shared_ptr<Topic>>& loaded() const { return topics_; }
+
+ private:
+  Result<void> load();
+  aio::Task<void> accept();
+
+  const Options options_;
+  Shared shared_;
+  aio::Gate gate_;
+  std::unique_ptr<aio::Acceptor> acceptor_;
+  uint16_t port_ = 0;
+  uint64_t boot_ = 0;
+  uint64_t producers_named_ = 0;
+  uint64_t next_topic_ = 1;
+  std::map<std::string, TopicRecord> records_;  // of every topic, loaded or not
+  std::map<storage::TopicId, std::vector<std::pair<std::string, std::string>>> cursors_;
+  std::unordered_map<std::string, std::shared_ptr<Topic>> topics_;
+};
+
+}  // namespace hulse::broker

@@ -1,0 +1,82 @@
+// Session: one client connection of the broker.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "aio/framed.h"
+#include "aio/gate.h"
+#include "broker/broker.h"
+#include "broker/link.h"
+
+namespace hulse::broker {
+
+class Session : public Link, public std::enable_shared_from_this<Session> {
+ public:
+  // shared_from_this: its producers and consumers point back to it from topics.
+  Session(Broker& broker, aio::Socket socket, std::string address);
+  ~Session() override;
+
+  // Serves until the connection ends or it is cancelled.
+  aio::Task<void> run();
+
+  void send(const pb::BaseCommand& command) override;
+  void send(const pb::BaseCommand& command, const Bytes& entry) override;
+  bool writable() const override;
+  void published(size_t bytes) override;
+  void error(uint64_t request_id, pb::ServerError code, const std::string& message) override;
+  void success(uint64_t request_id) override;
+  void drop_consumer(uint64_t consumer_id) override;
+  void drop_producer(uint64_t producer_id) override;
+  std::string address() const override { return address_; }
+
+ private:
+  aio::Task<Result<void>> read();
+  aio::Task<void> write();
+  aio::Task<void> refill();
+  aio::Task<void> keep_alive();
+  void let_go();
+
+  Result<void> handle(wire::Frame frame);
+  Result<void> on_connect(const pb::CommandConnect& command);
+  void on_partitions(const pb::CommandPartitionedTopicMetadata& command);
+  void on_lookup(const pb::CommandLookupTopic& command);
+  void on_producer(const pb::CommandProducer& command);
+  Result<void> on_send(const pb::CommandSend& command, Bytes entry);
+  void send_error(const pb::CommandSend& command, pb::ServerError code, const std::string& message);
+  void on_subscribe(const pb::CommandSubscribe& command);
+  aio::Task<void> subscribe_at_time(std::shared_ptr<Topic> topic, pb::CommandSubscribe command);
+  void subscribe(const std::shared_ptr<Topic>& topic, const pb::CommandSubscribe& command,
+                 uint64_t position);
+  void on_ack(const pb::CommandAck& command);
+  void on_unsubscribe(const pb::CommandUnsubscribe& command);
+  void on_seek(const pb::CommandSeek& command);
+  aio::Task<void> seek_to_time(std::shared_ptr<Consumer> consumer, pb::CommandSeek command);
+  void seek(const std::shared_ptr<Consumer>& consumer, uint64_t request_id, uint64_t index);
+  aio::Task<void> last_message_id(std::shared_ptr<Consumer> consumer, uint64_t request_id);
+  void on_consumer_stats(const pb::CommandConsumerStats& command);
+  void on_topics(const pb::CommandGetTopicsOfNamespace& command);
+  std::shared_ptr<Consumer> consumer(uint64_t id) const;
+
+  Broker& broker_;
+  aio::Socket socket_;
+  const std::string address_;
+  aio::Gate gate_;
+  aio::FrameReader reader_;
+  aio::FrameWriter writer_;
+  bool connected_ = false;
+  bool ended_ = false;
+  bool heard_ = true;  // since the last ping
+  std::string client_version_;
+  size_t unsynced_bytes_ = 0;
+  aio::Event synced_;
+  std::unordered_map<uint64_t, std::shared_ptr<Producer>> producers_;
+  std::unordered_map<uint64_t, std::shared_ptr<Consumer>> consumers_;
+  // Producers that were closed a moment ago: what they still send is dropped, as Pulsar does.
+  std::unordered_set<uint64_t> closed_producers_;
+};
+
+}  // namespace hulse::broker

@@ -1,0 +1,90 @@
+// Subscription: a cursor and the consumers that share it. Decides who gets which entry when.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "broker/cursor.h"
+#include "broker/link.h"
+#include "broker/topic.h"
+
+namespace hulse::broker {
+
+class Subscription : public std::enable_shared_from_this<Subscription> {
+ public:
+  using SubType = pb::CommandSubscribe::SubType;
+  using Done = std::function<void(const Result<void>&)>;
+
+  // Belongs to `topic`, which outlives it.
+  Subscription(Topic& topic, std::string name, bool durable, Cursor cursor);
+
+  const std::string& name() const { return name_; }
+  bool durable() const { return durable_; }
+  const Cursor& cursor() const { return cursor_; }
+  const std::vector<std::shared_ptr<Consumer>>& consumers() const { return consumers_; }
+  SubType type() const { return type_; }
+
+  // Refuses what Pulsar refuses: a second exclusive consumer, another type while somebody is connected.
+  std::optional<Topic::Refusal> add(const std::shared_ptr<Consumer>& consumer, SubType type);
+  // What it held goes to others at once. A non-durable subscription ends with its last consumer.
+  void remove(const std::shared_ptr<Consumer>& consumer);
+
+  void flow(const std::shared_ptr<Consumer>& consumer, uint32_t permits);
+  // `done`, if given, is called when the acknowledgement is synced.
+  void ack(const std::shared_ptr<Consumer>& consumer, const pb::CommandAck& ack, Done done);
+  // Without ids: everything this consumer (shared) or the subscription (else) has unacknowledged.
+  void redeliver(const std::shared_ptr<Consumer>& consumer,
+                 const pb::CommandRedeliverUnacknowledgedMessages& command);
+  // Disconnects all consumers and moves the cursor.
+  void seek(uint64_t index, Done done);
+
+  // Hands entries to consumers that have permits. Called whenever that may have become possible.
+  void dispatch();
+
+  uint64_t unacked_messages() const;
+
+ private:
+  bool ordered() const { return type_ != pb::CommandSubscribe::Shared; }
+  void choose_active();
+  void announce_active();
+  void rewind();
+  Consumer* taker();
+  std::optional<uint64_t> next_index();
+  void deliver(Consumer& consumer, const TailEntry& entry);
+  void read_ahead(uint64_t from);
+  aio::Task<void> run_read(uint64_t from);
+  aio::Task<void> activate_later(std::shared_ptr<Consumer> consumer);
+  void give_back(Consumer& consumer, uint64_t index);
+  void changed(Done done);
+  void store();
+
+  Topic& topic_;
+  const std::string name_;
+  const bool durable_;
+  Cursor cursor_;
+  SubType type_ = pb::CommandSubscribe::Exclusive;
+  std::vector<std::shared_ptr<Consumer>> consumers_;
+  std::shared_ptr<Consumer> active_;  // exclusive and failover
+  bool active_ready_ = true;          // false while a failover's delay runs
+  size_t round_robin_ = 0;
+  unsigned in_a_row_ = 0;
+
+  uint64_t read_index_ = 0;                       // the next entry nobody was given yet
+  std::set<uint64_t> redeliveries_;               // shared: given back
+  std::unordered_map<uint64_t, uint32_t> counts_; // redeliveries of unacknowledged entries
+  std::deque<TailEntry> ahead_;                   // read from disk, not delivered yet
+  bool reading_ = false;
+  bool dispatching_ = false;
+
+  bool storing_ = false;      // one cursor write is in flight
+  bool dirty_ = false;        // the cursor changed since it was handed to the store
+  std::vector<Done> waiting_; // for the next cursor write
+};
+
+}  // namespace hulse::broker

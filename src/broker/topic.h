@@ -1,0 +1,165 @@
+// Topic: a persistent topic (or one partition of one). Entries have dense indexes from 0 on; a ledger is a
+// stretch of them, so that index and Pulsar's (ledger, entry) translate both ways.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "aio/gate.h"
+#include "aio/threads.h"
+#include "base/ids.h"
+#include "broker/cursor.h"
+#include "broker/link.h"
+#include "storage/store.h"
+#include "wire/topic_name.h"
+
+namespace hulse::broker {
+
+// What all topics share. Owned by the broker, outlives them.
+struct Shared {
+  storage::Store& store;
+  aio::Executor executor;          // the broker's strand
+  aio::Executor disk;              // blocking reads
+  size_t tail_bytes_max = 32 << 20;        // of all topics together
+  size_t tail_topic_bytes_max = 4 << 20;   // of one
+  size_t tail_bytes = 0;
+  uint64_t next_ledger = 0;
+  aio::Duration failover_delay = std::chrono::seconds(1);
+};
+
+struct Ledger {
+  uint64_t id = 0;
+  uint64_t first_index = 0;
+};
+
+// What is kept of a topic across restarts.
+struct TopicRecord {
+  storage::TopicId id = 0;
+  std::vector<Ledger> ledgers;
+
+  std::string encode() const;  // JSON
+  static Result<TopicRecord> decode(std::string_view json);
+};
+
+struct TailEntry {
+  uint64_t index = 0;
+  Bytes entry;
+  uint32_t messages = 1;
+};
+
+struct TopicCounters {
+  uint64_t messages_in = 0;
+  uint64_t bytes_in = 0;
+  uint64_t messages_out = 0;
+  uint64_t bytes_out = 0;
+};
+
+class Topic : public std::enable_shared_from_this<Topic> {
+ public:
+  // shared_from_this: a connection's producers and consumers, and running reads, keep it alive.
+  Topic(Shared& shared, wire::TopicName name, TopicRecord record);
+  ~Topic();
+
+  // Opens a new ledger: positions after a restart are new ones. What is appended afterwards is in the log
+  // after it.
+  void open();
+  // Makes a stored subscription known.
+  void restore(const std::string& subscription, Cursor cursor);
+
+  const wire::TopicName& name() const { return name_; }
+  const std::string& text() const { return text_; }
+  storage::TopicId id() const { return record_.id; }
+  Shared& shared() { return shared_; }
+  aio::Gate& gate() { return gate_; }
+  const TopicCounters& counters() const { return counters_; }
+  TopicCounters& counters() { return counters_; }
+
+  // ---- producers
+
+  // Refuses a name that is taken, unless the same connection reopens it with a higher epoch.
+  struct Refusal {
+    pb::ServerError code;
+    std::string message;
+  };
+  std::optional<Refusal> add_producer(const std::shared_ptr<Producer>& producer);
+  void remove_producer(const std::shared_ptr<Producer>& producer);
+  size_t producers() const { return producers_.size(); }
+
+  // Stores the entry and answers with a receipt, in order, once it is synced.
+  void publish(const std::shared_ptr<Producer>& producer, const pb::CommandSend& send, Bytes entry);
+
+  // ---- positions
+
+  uint64_t first_index() const;  // of what is still stored
+  uint64_t end_index() const { return stored_end_; }  // after the last synced entry
+  MessageId message_id(uint64_t index) const;
+  // The first index at or after the id (ledger and entry); earliest and latest included.
+  uint64_t index_of(uint64_t ledger, uint64_t entry) const;
+  // Nothing when no such entry was ever stored here.
+  std::optional<uint64_t> exact_index(uint64_t ledger, uint64_t entry) const;
+  // The id of the last synced entry; (last ledger, -1) when there is none.
+  MessageId last_id() const;
+  uint64_t backlog(const Cursor& cursor) const;
+
+  // ---- reading
+
+  // The entry if it is in memory.
+  const TailEntry* in_tail(uint64_t index) const;
+  // From disk; indexes that are gone are skipped.
+  aio::Task<Result<std::vector<TailEntry>>> read(uint64_t from, size_t entries_max, size_t bytes_max);
+  // The first entry published at or after `time` (milliseconds since 1970).
+  aio::Task<Result<uint64_t>> index_at(uint64_t time);
+
+  // ---- subscriptions
+
+  std::shared_ptr<Subscription> find(const std::string& subscription) const;
+  // Creates it, durable or not, at `from`; `done` when it is stored.
+  std::shared_ptr<Subscription> create(const std::string& subscription, bool durable, uint64_t from,
+                                       std::function<void(const Result<void>&)> done);
+  // Forgets it and its position.
+  void remove(const std::string& subscription, std::function<void(const Result<void>&)> done);
+  const std::map<std::string, std::shared_ptr<Subscription>>& subscriptions() const {
+    return subscriptions_;
+  }
+
+  // Lets go of entries that no subscription needs, by whole ledgers as Pulsar does.
+  void trim();
+
+  // Disconnects everybody. Awaits running reads.
+  aio::Task<void> stop();
+
+ private:
+  void stored(const std::shared_ptr<Producer>& producer, uint64_t sequence_id,
+              std::optional<uint64_t> highest_sequence_id, uint64_t index, uint32_t messages, Bytes entry,
+              const Result<void>& result);
+  void remember(TailEntry entry);
+  void forget_tail(size_t keep_bytes);
+  void roll_ledger();
+  void store_record();
+
+  Shared& shared_;
+  const wire::TopicName name_;
+  const std::string text_;
+  TopicRecord record_;
+  aio::Gate gate_;
+  uint64_t next_index_ = 0;  // of the next append
+  uint64_t stored_end_ = 0;
+  uint64_t trimmed_until_ = 0;
+  size_t ledger_bytes_ = 0;
+  std::unordered_map<std::string, std::shared_ptr<Producer>> producers_;
+  std::map<std::string, std::shared_ptr<Subscription>> subscriptions_;
+  std::deque<TailEntry> tail_;
+  size_t tail_bytes_ = 0;
+  TopicCounters counters_;
+};
+
+std::string cursor_key(storage::TopicId topic, const std::string& subscription);
+std::string topic_key(const std::string& name);
+
+}  // namespace hulse::broker
