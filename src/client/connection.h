@@ -1,0 +1,93 @@
+// Connection: one TCP connection to a broker, shared by the producers and consumers of a client.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "aio/event.h"
+#include "aio/framed.h"
+#include "aio/gate.h"
+#include "aio/task.h"
+#include "base/result.h"
+#include "wire/frame.h"
+
+namespace hulse::client {
+
+namespace pb = wire::pb;
+
+// A producer or consumer as its connection sees it. Detached before it is destroyed.
+class Attached {
+ public:
+  virtual ~Attached() = default;
+  // SEND_RECEIPT, SEND_ERROR, CLOSE_PRODUCER for producers; MESSAGE, CLOSE_CONSUMER,
+  // ACTIVE_CONSUMER_CHANGE, REACHED_END_OF_TOPIC for consumers.
+  virtual void on_frame(const wire::Frame& frame) = 0;
+  // The connection is of no use any more. Called once.
+  virtual void on_closed(const Error& why) = 0;
+};
+
+// Lives on the client's strand.
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  // shared_from_this: kept by the client's pool and by whoever is attached.
+  explicit Connection(aio::Executor executor);
+  ~Connection();
+
+  // Connects and says CONNECT; bounded by `timeout`.
+  aio::Task<Result<void>> open(std::string host, std::string port, aio::Duration timeout);
+  // Serves until the connection ends; attached ones are told then.
+  aio::Task<void> run();
+
+  bool closed() const { return closed_; }
+  size_t message_bytes_max() const { return message_bytes_max_; }
+  const std::string& server_version() const { return server_version_; }
+
+  // Sends and waits for the answer with that request id; an answer that is an error becomes an Error.
+  aio::Task<Result<pb::BaseCommand>> request(pb::BaseCommand command, uint64_t request_id,
+                                             aio::Duration timeout);
+  void send(const pb::BaseCommand& command);
+  void send(const pb::BaseCommand& command, const Bytes& entry);
+
+  void attach_producer(uint64_t id, Attached* producer) { producers_[id] = producer; }
+  void attach_consumer(uint64_t id, Attached* consumer) { consumers_[id] = consumer; }
+  void detach_producer(uint64_t id) { producers_.erase(id); }
+  void detach_consumer(uint64_t id) { consumers_.erase(id); }
+
+ private:
+  struct Waiting {
+    explicit Waiting(aio::Executor executor) : answered(executor) {}
+    aio::Event answered;
+    std::optional<Result<pb::BaseCommand>> answer;
+  };
+
+  aio::Task<Result<void>> connect(std::string host, std::string port);
+  aio::Task<Result<void>> read();
+  aio::Task<void> write();
+  aio::Task<void> keep_alive();
+  Result<void> handle(const wire::Frame& frame);
+  void answer(uint64_t request_id, const pb::BaseCommand& command);
+  void close(const Error& why);
+
+  aio::Executor executor_;
+  aio::Socket socket_;
+  aio::Gate gate_;
+  aio::FrameReader reader_;
+  aio::FrameWriter writer_;
+  std::string where_;  // host:port
+  bool closed_ = false;
+  bool heard_ = true;
+  std::optional<Error> why_closed_;
+  size_t message_bytes_max_ = wire::kMessageBytesMax;
+  std::string server_version_;
+  std::unordered_map<uint64_t, std::shared_ptr<Waiting>> waiting_;
+  std::unordered_map<uint64_t, Attached*> producers_;
+  std::unordered_map<uint64_t, Attached*> consumers_;
+};
+
+// The protocol's error as ours: what the other side said, and whether trying again can help
+// (Code::unavailable) or not.
+Error to_error(pb::ServerError code, const std::string& message);
+
+}  // namespace hulse::client
