@@ -113,6 +113,26 @@ TEST(Offload, RunsThereAndComesBack) {
   EXPECT_EQ(here, std::this_thread::get_id());
 }
 
+Task<void> work_then_wait(Executor blocking, Event& never, bool& waited) {
+  const auto block = [] { std::this_thread::sleep_for(20ms); };
+  co_await offload(blocking, block);
+  waited = co_await never.wait();
+}
+Task<bool> cancel_during_work(Executor blocking) {
+  const auto executor = co_await asio::this_coro::executor;
+  Event never(executor);
+  Gate gate(executor);
+  bool waited = true;
+  gate.spawn("worker", work_then_wait(blocking, never, waited));
+  co_await sleep(1ms);
+  co_await gate.close();
+  co_return waited;
+}
+TEST(Offload, ACancellationThatCameMeanwhileIsNotForgotten) {
+  Threads threads("blocking", 1);
+  EXPECT_FALSE(run(cancel_during_work(threads.next())));
+}
+
 TEST(Backoff, DoublesToItsCap) {
   Backoff backoff({.initial = 100ms, .max = 300ms});
   EXPECT_LE(backoff.next(), 100ms);

@@ -44,6 +44,8 @@ Task<bool> sleep(Duration duration) { return sleep_until(Clock::now() + duration
 
 Task<bool> sleep_until(TimePoint at) {
   const auto executor = co_await asio::this_coro::executor;
+  const auto state = co_await asio::this_coro::cancellation_state;
+  if (state.cancelled() != asio::cancellation_type::none) co_return false;
   Timer timer(executor, at);
   const auto [error] = co_await timer.async_wait(as_values);
   co_return !error;

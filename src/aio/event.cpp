@@ -1,9 +1,19 @@
 #include "aio/event.h"
 
 #include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
 namespace hulse::aio {
+
+namespace {
+// A cancellation that came while the coroutine was in something uncancellable (an offload) is only
+// remembered: what waits next has to ask, or it would wait for ever.
+Task<bool> was_cancelled() {
+  const auto state = co_await asio::this_coro::cancellation_state;
+  co_return state.cancelled() != asio::cancellation_type::none;
+}
+}  // namespace
 
 void Event::notify() {
   ++generation_;
@@ -12,6 +22,8 @@ void Event::notify() {
 
 Task<bool> Event::wait() {
   const uint64_t before = generation_;
+  const bool cancelled = co_await was_cancelled();
+  if (cancelled) co_return false;
   co_await timer_.async_wait(as_values);
   co_return generation_ != before;
 }
@@ -19,6 +31,8 @@ Task<bool> Event::wait() {
 Task<bool> Event::wait_until(TimePoint at) {
   using namespace asio::experimental::awaitable_operators;
   const uint64_t before = generation_;
+  const bool cancelled = co_await was_cancelled();
+  if (cancelled) co_return false;
   co_await (timer_.async_wait(as_values) || sleep_until(at));
   co_return generation_ != before;
 }

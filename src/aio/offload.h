@@ -2,6 +2,7 @@
 // another executor.
 #pragma once
 
+#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <type_traits>
 #include <utility>
@@ -15,7 +16,10 @@ namespace hulse::aio {
 template <class F>
 Task<std::invoke_result_t<F>> offload(Executor blocking, F work) {
   auto run = [](F inner) -> Task<std::invoke_result_t<F>> { co_return inner(); };
-  co_return co_await asio::co_spawn(blocking, run(std::move(work)), use_task);
+  // Without a slot: a cancellation that came before the work began would end it by an exception.
+  co_return co_await asio::co_spawn(
+      blocking, run(std::move(work)),
+      asio::bind_cancellation_slot(asio::cancellation_slot(), use_task));
 }
 
 // Awaits `task` on `target` (where the objects it touches live) and comes back.

@@ -249,6 +249,7 @@ std::string unknown_key(std::span<const Field> fields, std::string_view key) {
     if (bare(candidate) == bare(key)) meant = candidate;
   }
   if (meant) return fmt::format("unknown key; did you mean {}?", *meant);
+  if (known.empty()) return "unknown key; this connector has none";
   return "unknown key; known are " + joined(known);
 }
 

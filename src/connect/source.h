@@ -17,8 +17,8 @@ namespace hulse::connect {
 
 struct SourceRecord {
   std::string_view value;
-  std::optional<std::string_view> key;
-  std::span<const Property> properties;
+  std::optional<std::string_view> key = {};
+  std::span<const Property> properties = {};
   int64_t event_time = 0;  // milliseconds since 1970; 0: none
 };
 
