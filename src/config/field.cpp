@@ -80,6 +80,10 @@ Result<int64_t> to_integer(const Field& field, const json::value& value) {
   std::optional<int64_t> number;
   if (const auto* integer = value.if_int64()) {
     number = *integer;
+  } else if (const auto* natural = value.if_uint64()) {
+    if (*natural <= uint64_t(std::numeric_limits<int64_t>::max())) {
+      number = static_cast<int64_t>(*natural);
+    }
   } else if (const auto* real = value.if_double()) {
     if (std::trunc(*real) == *real && std::fabs(*real) < 9e15) number = static_cast<int64_t>(*real);
   } else if (const auto* text = value.if_string()) {

@@ -133,6 +133,15 @@ TEST(Fields, RefuseEmptyTwiceAndFractions) {
   EXPECT_EQ(problems(R"({"address": "b", "port": ""})"), "port: \"\" is not a whole number");
 }
 
+TEST(Fields, TakeUnsignedNumbers) {
+  const Given given{{{"elasticSearchUrl", "x"}, {"port", uint64_t(2000)}}, {}};
+  const auto sample = parse<Sample>(kFields, given);
+  ASSERT_TRUE(sample) << sample.error().text();
+  EXPECT_EQ(sample->port, 2000);
+  EXPECT_EQ(problems(R"({"elasticSearchUrl": "x", "big": 18446744073709551615})"),
+            "big: 18446744073709551615 is not a whole number");
+}
+
 TEST(Fields, DeprecatedKeysWork) {
   const auto sample = parsed(R"({"address": "b", "login": "me", "password": "x"})");
   ASSERT_TRUE(sample) << sample.error().text();
