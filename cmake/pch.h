@@ -1,4 +1,5 @@
-// What most files include. Only stable outside headers: a change of ours here would rebuild everything.
+// What most files include. Only stable outside headers: a change of ours here would rebuild
+// everything.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -19,6 +20,7 @@
 #include <variant>
 #include <vector>
 
+#include <fmt/format.h>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -32,4 +34,3 @@
 #include <boost/asio/write.hpp>
 #include <boost/json/value.hpp>
 #include <boost/system/result.hpp>
-#include <fmt/format.h>

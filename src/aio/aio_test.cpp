@@ -32,7 +32,8 @@ Task<int> canary() {
   while (co_await yes()) {
     if (++reached == 3) break;
   }
-  const auto size = co_await size_of(Aggregate{.counted = {}, .text = "a long enough text to allocate"});
+  const auto size =
+      co_await size_of(Aggregate{.counted = {}, .text = "a long enough text to allocate"});
   co_return reached + static_cast<int>(size);
 }
 

@@ -1,5 +1,5 @@
-// Channel<T>: a bounded queue between coroutines of one executor. Bounded by weight (bytes, usually):
-// push waits while it is full, which is how back-pressure travels.
+// Channel<T>: a bounded queue between coroutines of one executor. Bounded by weight (bytes,
+// usually): push waits while it is full, which is how back-pressure travels.
 #pragma once
 
 #include <deque>
@@ -17,8 +17,8 @@ class Channel {
   Channel(Executor executor, size_t weight_max)
       : weight_max_(weight_max), changed_(executor), emptied_(executor) {}
 
-  // False when the channel was closed or the caller cancelled; the item is gone then. An item heavier
-  // than the whole channel passes when the channel is empty.
+  // False when the channel was closed or the caller cancelled; the item is gone then. An item
+  // heavier than the whole channel passes when the channel is empty.
   Task<bool> push(T item, size_t weight) {
     while (!closed_ && !items_.empty() && weight_ + weight > weight_max_) {
       const bool woken = co_await emptied_.wait();

@@ -40,8 +40,7 @@ Task<bool> Event::wait_until(TimePoint at) {
 Task<void> Event::wait_uncancelled() {
   const uint64_t before = generation_;
   while (generation_ == before) {
-    co_await timer_.async_wait(
-        asio::bind_cancellation_slot(asio::cancellation_slot(), as_values));
+    co_await timer_.async_wait(asio::bind_cancellation_slot(asio::cancellation_slot(), as_values));
   }
 }
 

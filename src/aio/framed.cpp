@@ -21,7 +21,8 @@ size_t FrameReader::wanted() const {
 
 void FrameReader::make_room(size_t bytes) {
   const size_t held = end_ - begin_;
-  if (held == 0 && buffer_ && buffer_.use_count() == 1 && capacity_ >= std::max(bytes, read_size_)) {
+  if (held == 0 && buffer_ && buffer_.use_count() == 1 &&
+      capacity_ >= std::max(bytes, read_size_)) {
     // Nobody holds a slice any more; pairs with the release of the last one on another thread.
     std::atomic_thread_fence(std::memory_order_acquire);
     begin_ = end_ = 0;
@@ -68,8 +69,7 @@ Task<Result<Bytes>> FrameReader::next() {
 void FrameWriter::send(std::string head, Bytes body) {
   queued_bytes_ += head.size() + body.size();
   // Small answers travel together.
-  if (!pieces_.empty() && pieces_.back().body.empty() &&
-      pieces_.back().head.size() < 4096) {
+  if (!pieces_.empty() && pieces_.back().body.empty() && pieces_.back().head.size() < 4096) {
     pieces_.back().head += head;
     pieces_.back().body = std::move(body);
   } else {
@@ -96,7 +96,8 @@ Task<Result<void>> FrameWriter::run() {
     }
     for (const auto& piece : writing) {
       buffers.push_back(asio::buffer(piece.head));
-      if (!piece.body.empty()) buffers.push_back(asio::buffer(piece.body.data(), piece.body.size()));
+      if (!piece.body.empty())
+        buffers.push_back(asio::buffer(piece.body.data(), piece.body.size()));
     }
     const auto [error, written] = co_await asio::async_write(socket_, buffers, as_values);
     if (error) co_return to_error(error);

@@ -1,5 +1,5 @@
-// Length-prefixed frames on a socket: a reader that hands out slices of what it read, and a writer that
-// gathers what waits into one write. Used by client and broker.
+// Length-prefixed frames on a socket: a reader that hands out slices of what it read, and a writer
+// that gathers what waits into one write. Used by client and broker.
 #pragma once
 
 #include <deque>

@@ -1,5 +1,5 @@
-// run: a task from start to end on an event loop of its own, in the calling thread. For tests and for
-// commands that do one thing.
+// run: a task from start to end on an event loop of its own, in the calling thread. For tests and
+// for commands that do one thing.
 #pragma once
 
 #include <boost/asio/co_spawn.hpp>

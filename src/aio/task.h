@@ -1,8 +1,8 @@
 // The types every coroutine is written with: Task<T> on an Executor, and tokens that turn an Asio
 // operation into a value instead of an exception.
 //
-// An Executor is one single-threaded event loop (threads.h), so it is also a strand: what lives on it
-// needs no lock. Rules C1 to C11 for coroutines: CONTRIBUTING.md.
+// An Executor is one single-threaded event loop (threads.h), so it is also a strand: what lives on
+// it needs no lock. Rules C1 to C11 for coroutines: CONTRIBUTING.md.
 #pragma once
 
 #include <boost/asio/as_tuple.hpp>

@@ -29,9 +29,7 @@ Threads::Threads(const std::string& name, size_t count) {
 Threads::~Threads() { stop(); }
 
 Executor Threads::next() { return at(next_.fetch_add(1, std::memory_order_relaxed)); }
-Executor Threads::at(size_t index) {
-  return loops_[index % loops_.size()]->context.get_executor();
-}
+Executor Threads::at(size_t index) { return loops_[index % loops_.size()]->context.get_executor(); }
 
 void Threads::stop() {
   for (auto& loop : loops_) {

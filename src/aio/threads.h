@@ -24,8 +24,8 @@ class Threads {
   Executor at(size_t index);
   size_t size() const { return loops_.size(); }
 
-  // Lets the loops run dry of ready handlers, then ends the threads. What still waits is dropped, so
-  // owners stop their objects first. Not from one of the pool's threads. Idempotent.
+  // Lets the loops run dry of ready handlers, then ends the threads. What still waits is dropped,
+  // so owners stop their objects first. Not from one of the pool's threads. Idempotent.
   void stop();
 
  private:

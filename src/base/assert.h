@@ -8,7 +8,7 @@ namespace hulse {
                                    std::string_view message = {});
 }
 
-#define HULSE_ASSERT(expression, ...)                                                    \
-  (static_cast<bool>(expression)                                                         \
-       ? void(0)                                                                         \
+#define HULSE_ASSERT(expression, ...) \
+  (static_cast<bool>(expression)      \
+       ? void(0)                      \
        : ::hulse::assertion_failed(#expression, __FILE__, __LINE__ __VA_OPT__(, ) __VA_ARGS__))

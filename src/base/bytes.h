@@ -65,7 +65,8 @@ inline uint64_t get_u64(const char* in) {
 
 // Unsigned LEB128, as protobuf's varint.
 void put_varint(std::string& out, uint64_t value);
-// Takes one varint off the front of `in`; false when `in` ends within it or it is longer than 64 bits.
+// Takes one varint off the front of `in`; false when `in` ends within it or it is longer than 64
+// bits.
 bool get_varint(std::string_view& in, uint64_t& value);
 
 }  // namespace hulse

@@ -30,8 +30,9 @@ uint32_t by_table(uint32_t crc, const char* data, size_t size) {
 }
 
 #if defined(__x86_64__)
-// The instruction has a latency of 3 cycles and a throughput of 1: three independent streams fill it.
-// Their results are joined with tables that advance a crc over kBlock (or 2 * kBlock) zero bytes.
+// The instruction has a latency of 3 cycles and a throughput of 1: three independent streams fill
+// it. Their results are joined with tables that advance a crc over kBlock (or 2 * kBlock) zero
+// bytes.
 constexpr size_t kBlock = 1024;
 
 using Matrix = std::array<uint32_t, 32>;

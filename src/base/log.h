@@ -1,5 +1,6 @@
-// The log facade: one line an event, on standard error. Any thread. A secret cannot be passed: Secret
-// has no formatter. `part` below is the part of the program that speaks, for example "broker".
+// The log facade: one line an event, on standard error. Any thread. A secret cannot be passed:
+// Secret has no formatter. `part` below is the part of the program that speaks, for example
+// "broker".
 #pragma once
 
 #include <fmt/format.h>

@@ -15,20 +15,20 @@ namespace hulse {
 
 // What a caller may decide on. Keep it short: a new code needs somebody who acts on it.
 enum class Code {
-  internal,          // a broken invariant or a library that failed in a way we do not know
-  invalid,           // input, configuration or arguments that cannot work as they are
-  not_found,         //
-  already_exists,    //
-  unavailable,       // the other side is not there now; trying again may help
-  timeout,           //
-  cancelled,         // the operation was stopped on purpose; pass it on, do not log it
-  corrupt,           // stored or received bytes fail their check
-  io,                // the disk or a file said no
-  busy,              // somebody else holds it (port, lock, subscription, name)
-  too_large,         // above a configured limit
-  permission,        //
-  fenced,            // another holder took over; this one must end
-  closed,            // the object was closed
+  internal,        // a broken invariant or a library that failed in a way we do not know
+  invalid,         // input, configuration or arguments that cannot work as they are
+  not_found,       //
+  already_exists,  //
+  unavailable,     // the other side is not there now; trying again may help
+  timeout,         //
+  cancelled,       // the operation was stopped on purpose; pass it on, do not log it
+  corrupt,         // stored or received bytes fail their check
+  io,              // the disk or a file said no
+  busy,            // somebody else holds it (port, lock, subscription, name)
+  too_large,       // above a configured limit
+  permission,      //
+  fenced,          // another holder took over; this one must end
+  closed,          // the object was closed
 };
 
 std::string_view to_string(Code code);

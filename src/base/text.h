@@ -9,8 +9,8 @@
 
 namespace hulse {
 
-// The candidate nearest to `word` by edit distance (letter case ignored), if it is near enough to be
-// what was meant.
+// The candidate nearest to `word` by edit distance (letter case ignored), if it is near enough to
+// be what was meant.
 std::optional<std::string_view> nearest(std::string_view word,
                                         std::span<const std::string_view> candidates);
 

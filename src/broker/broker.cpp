@@ -61,9 +61,11 @@ aio::Task<Result<void>> Broker::start() {
   if (!loaded) co_return loaded.error();
   const std::string where = fmt::format("{}:{}", options_.host, options_.port);
   boost::system::error_code error;
-  const auto address = aio::asio::ip::make_address(options_.host == "localhost" ? "127.0.0.1" : options_.host, error);
+  const auto address = aio::asio::ip::make_address(
+      options_.host == "localhost" ? "127.0.0.1" : options_.host, error);
   if (error) {
-    co_return Error(Code::invalid, fmt::format("\"{}\" is not an address to listen on", options_.host));
+    co_return Error(Code::invalid,
+                    fmt::format("\"{}\" is not an address to listen on", options_.host));
   }
   const aio::Endpoint endpoint(address, options_.port);
   auto acceptor = std::make_unique<aio::Acceptor>(shared_.executor);
@@ -72,8 +74,10 @@ aio::Task<Result<void>> Broker::start() {
   if (!error) acceptor->bind(endpoint, error);
   if (!error) acceptor->listen(kListenBacklog, error);
   if (error == boost::system::errc::address_in_use) {
-    co_return Error(Code::busy, fmt::format("port {} of {} is taken by another program; stop it or choose "
-                                            "another one with --broker-port", options_.port, options_.host));
+    co_return Error(Code::busy,
+                    fmt::format("port {} of {} is taken by another program; stop it or choose "
+                                "another one with --broker-port",
+                                options_.port, options_.host));
   }
   if (error) co_return aio::to_error(error).with("listening on " + where);
   port_ = acceptor->local_endpoint().port();
@@ -113,7 +117,9 @@ aio::Task<void> Broker::stop() {
   co_await gate_.close();
 }
 
-std::string Broker::service_url() const { return fmt::format("pulsar://{}:{}", options_.host, port_); }
+std::string Broker::service_url() const {
+  return fmt::format("pulsar://{}:{}", options_.host, port_);
+}
 
 std::optional<Topic::Refusal> Broker::refuse(const wire::TopicName& name) const {
   if (!name.persistent()) {
@@ -121,7 +127,8 @@ std::optional<Topic::Refusal> Broker::refuse(const wire::TopicName& name) const 
                           "non-persistent topics are not supported by this broker: " + name.text()};
   }
   const auto name_space = name.namespace_text();
-  if (std::find(std::begin(kNamespaces), std::end(kNamespaces), name_space) == std::end(kNamespaces)) {
+  if (std::find(std::begin(kNamespaces), std::end(kNamespaces), name_space) ==
+      std::end(kNamespaces)) {
     return Topic::Refusal{pb::TopicNotFound, fmt::format("Namespace not found: {}", name_space)};
   }
   return std::nullopt;
@@ -136,7 +143,8 @@ Broker::Found Broker::topic(const std::string& text, bool create) {
   if (loaded != topics_.end()) return {loaded->second, std::nullopt};
   auto known = records_.find(full);
   if (known == records_.end()) {
-    if (!create) return {nullptr, Topic::Refusal{pb::TopicNotFound, "Topic does not exist: " + full}};
+    if (!create)
+      return {nullptr, Topic::Refusal{pb::TopicNotFound, "Topic does not exist: " + full}};
     known = records_.emplace(full, TopicRecord{next_topic_++, {}}).first;
   }
   auto topic = std::make_shared<Topic>(shared_, *name, known->second);
@@ -162,9 +170,11 @@ int Broker::partitions(const wire::TopicName&) const { return 0; }
 std::vector<std::string> Broker::topics(const std::string& name_space) const {
   const std::string prefix = "persistent://" + name_space + "/";
   std::vector<std::string> out;
-  for (auto at = records_.lower_bound(prefix); at != records_.end() && at->first.starts_with(prefix); ++at) {
+  for (auto at = records_.lower_bound(prefix);
+       at != records_.end() && at->first.starts_with(prefix); ++at) {
     // Names that begin with two underscores are the system's own.
-    if (!std::string_view(at->first).substr(prefix.size()).starts_with("__")) out.push_back(at->first);
+    if (!std::string_view(at->first).substr(prefix.size()).starts_with("__"))
+      out.push_back(at->first);
   }
   return out;
 }

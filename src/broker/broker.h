@@ -1,7 +1,7 @@
 // Broker: the embedded message broker. Listens for the Pulsar binary protocol, owns the topics.
 //
-// Everything in this folder lives on one strand (Threads of one loop): sessions and topics call each other
-// directly. Disk reads go to the disk executor, writes to the store's own thread.
+// Everything in this folder lives on one strand (Threads of one loop): sessions and topics call
+// each other directly. Disk reads go to the disk executor, writes to the store's own thread.
 #pragma once
 
 #include <map>

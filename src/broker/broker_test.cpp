@@ -40,9 +40,7 @@ TEST(Cursor, AgreesWithASetOfIndexesOverRandomOperations) {
           if (last) acked.insert(index);
           break;
         }
-        default:
-          EXPECT_EQ(cursor.ack(index), !acked.contains(index));
-          acked.insert(index);
+        default: EXPECT_EQ(cursor.ack(index), !acked.contains(index)); acked.insert(index);
       }
       uint64_t first = 0;
       while (acked.contains(first)) ++first;

@@ -130,7 +130,8 @@ Result<Cursor> Cursor::decode(std::string_view bytes) {
   for (; count > 0; --count) {
     uint64_t gap = 0;
     uint64_t size = 0;
-    if (!get_varint(bytes, gap) || !get_varint(bytes, size) || gap == 0 || size == 0) return damaged;
+    if (!get_varint(bytes, gap) || !get_varint(bytes, size) || gap == 0 || size == 0)
+      return damaged;
     out.ranges_[last + gap] = last + gap + size;
     out.acked_ahead_ += size;
     last += gap + size;
@@ -139,7 +140,8 @@ Result<Cursor> Cursor::decode(std::string_view bytes) {
   for (; count > 0; --count) {
     uint64_t index = 0;
     uint64_t words = 0;
-    if (!get_varint(bytes, index) || !get_varint(bytes, words) || words > bytes.size()) return damaged;
+    if (!get_varint(bytes, index) || !get_varint(bytes, words) || words > bytes.size())
+      return damaged;
     auto& batch = out.batches_[index];
     for (; words > 0; --words) {
       uint64_t word = 0;

@@ -1,5 +1,5 @@
-// Cursor: what of a topic one subscription has acknowledged. A value type; the subscription owns one and
-// stores encode() of it. Positions are entry indexes of the topic (topic.h).
+// Cursor: what of a topic one subscription has acknowledged. A value type; the subscription owns
+// one and stores encode() of it. Positions are entry indexes of the topic (topic.h).
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,8 @@ class Cursor {
   bool ack(uint64_t index);
   // Everything before `index`. False when nothing changed.
   bool ack_until(uint64_t index);
-  // Part of a batch: bit i of `remaining` set = message i is still unacknowledged (PulsarApi's ack_set).
-  // When nothing remains the entry is acknowledged. False when nothing changed.
+  // Part of a batch: bit i of `remaining` set = message i is still unacknowledged (PulsarApi's
+  // ack_set). When nothing remains the entry is acknowledged. False when nothing changed.
   bool ack_batch(uint64_t index, std::span<const int64_t> remaining);
   // What remains of a partly acknowledged batch; empty when it is whole.
   std::span<const int64_t> remaining(uint64_t index) const;
@@ -48,7 +48,8 @@ class Cursor {
 
   uint64_t acked_until_ = 0;
   uint64_t acked_ahead_ = 0;
-  std::map<uint64_t, uint64_t> ranges_;  // [first, second) above acked_until_, apart from each other
+  std::map<uint64_t, uint64_t>
+      ranges_;  // [first, second) above acked_until_, apart from each other
   std::map<uint64_t, std::vector<int64_t>> batches_;
 };
 

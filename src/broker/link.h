@@ -1,5 +1,5 @@
-// What topics know of a connection: where frames for its producers and consumers go, and the two ends of
-// a topic that a connection holds. Everything lives on the broker's strand.
+// What topics know of a connection: where frames for its producers and consumers go, and the two
+// ends of a topic that a connection holds. Everything lives on the broker's strand.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ class Link {
   virtual ~Link() = default;
   virtual void send(const pb::BaseCommand& command) = 0;
   virtual void send(const pb::BaseCommand& command, const Bytes& entry) = 0;
-  // False while so much waits to be written that no more messages should be handed over; the topic is
-  // told through Subscription::dispatch() when that has changed.
+  // False while so much waits to be written that no more messages should be handed over; the topic
+  // is told through Subscription::dispatch() when that has changed.
   virtual bool writable() const = 0;
   // The producer's share of what the connection may have unsynced went down.
   virtual void published(size_t bytes) = 0;
@@ -52,8 +52,8 @@ struct Consumer {
   uint64_t id = 0;
   std::string name;
   int priority = 0;
-  int64_t permits = 0;   // messages it can take; a batch may drive it below zero
-  uint64_t epoch = 0;    // CommandMessage.consumer_epoch
+  int64_t permits = 0;  // messages it can take; a batch may drive it below zero
+  uint64_t epoch = 0;   // CommandMessage.consumer_epoch
   bool has_epoch = false;
   // Shared: entries delivered and not acknowledged, with their number of messages.
   std::unordered_map<uint64_t, uint32_t> pending;

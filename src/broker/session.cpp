@@ -172,7 +172,8 @@ Result<void> Session::handle(wire::Frame frame) {
   const auto& command = frame.command;
   if (!connected_ && command.type() != pb::BaseCommand::CONNECT &&
       command.type() != pb::BaseCommand::PING && command.type() != pb::BaseCommand::PONG) {
-    return Error(Code::invalid, fmt::format("{} before CONNECT", pb::BaseCommand::Type_Name(command.type())));
+    return Error(Code::invalid,
+                 fmt::format("{} before CONNECT", pb::BaseCommand::Type_Name(command.type())));
   }
   switch (command.type()) {
     case pb::BaseCommand::CONNECT: return on_connect(command.connect());
@@ -184,7 +185,9 @@ Result<void> Session::handle(wire::Frame frame) {
       return {};
     }
     case pb::BaseCommand::PONG: return {};
-    case pb::BaseCommand::PARTITIONED_METADATA: on_partitions(command.partitionmetadata()); return {};
+    case pb::BaseCommand::PARTITIONED_METADATA:
+      on_partitions(command.partitionmetadata());
+      return {};
     case pb::BaseCommand::LOOKUP: on_lookup(command.lookuptopic()); return {};
     case pb::BaseCommand::PRODUCER: on_producer(command.producer()); return {};
     case pb::BaseCommand::SEND: return on_send(command.send(), std::move(frame.entry));
@@ -234,7 +237,9 @@ Result<void> Session::handle(wire::Frame frame) {
       return {};
     }
     case pb::BaseCommand::CONSUMER_STATS: on_consumer_stats(command.consumerstats()); return {};
-    case pb::BaseCommand::GET_TOPICS_OF_NAMESPACE: on_topics(command.gettopicsofnamespace()); return {};
+    case pb::BaseCommand::GET_TOPICS_OF_NAMESPACE:
+      on_topics(command.gettopicsofnamespace());
+      return {};
     case pb::BaseCommand::GET_SCHEMA: {
       pb::BaseCommand answer;
       answer.set_type(pb::BaseCommand::GET_SCHEMA_RESPONSE);
@@ -256,16 +261,19 @@ Result<void> Session::handle(wire::Frame frame) {
       return {};
     }
     case pb::BaseCommand::TC_CLIENT_CONNECT_REQUEST:
-      error(command.tcclientconnectrequest().request_id(), pb::NotAllowedError, "Transactions are not enabled.");
+      error(command.tcclientconnectrequest().request_id(), pb::NotAllowedError,
+            "Transactions are not enabled.");
       return {};
     case pb::BaseCommand::NEW_TXN:
       error(command.newtxn().request_id(), pb::NotAllowedError, "Transactions are not enabled.");
       return {};
     case pb::BaseCommand::WATCH_TOPIC_LIST:
-      error(command.watchtopiclist().request_id(), pb::NotAllowedError, "Topic watchers are not enabled.");
+      error(command.watchtopiclist().request_id(), pb::NotAllowedError,
+            "Topic watchers are not enabled.");
       return {};
     default:
-      return Error(Code::invalid, fmt::format("unexpected command {}", pb::BaseCommand::Type_Name(command.type())));
+      return Error(Code::invalid, fmt::format("unexpected command {}",
+                                              pb::BaseCommand::Type_Name(command.type())));
   }
 }
 
@@ -279,7 +287,8 @@ Result<void> Session::on_connect(const pb::CommandConnect& command) {
   connected->set_server_version(kServerVersion);
   connected->set_protocol_version(std::min(wire::kProtocolVersion, command.protocol_version()));
   connected->set_max_message_size(static_cast<int>(broker_.options().message_bytes_max));
-  connected->mutable_feature_flags()->set_supports_get_partitioned_metadata_without_auto_creation(true);
+  connected->mutable_feature_flags()->set_supports_get_partitioned_metadata_without_auto_creation(
+      true);
   send(answer);
   return {};
 }
@@ -331,8 +340,9 @@ void Session::on_producer(const pb::CommandProducer& command) {
     return refuse(pb::NotAllowedError, "exclusive producers are not supported by this broker yet");
   }
   if (command.has_schema() && has_schema(command.schema())) {
-    return refuse(pb::NotAllowedError,
-                  "This broker keeps no schemas yet; produce bytes (no schema) to " + command.topic());
+    return refuse(
+        pb::NotAllowedError,
+        "This broker keeps no schemas yet; produce bytes (no schema) to " + command.topic());
   }
   const auto found = broker_.topic(command.topic(), true);
   if (found.refusal) return refuse(found.refusal->code, found.refusal->message);
@@ -340,7 +350,8 @@ void Session::on_producer(const pb::CommandProducer& command) {
   producer->link = shared_from_this();
   producer->topic = found.topic;
   producer->id = command.producer_id();
-  producer->name = command.producer_name().empty() ? broker_.next_producer_name() : command.producer_name();
+  producer->name =
+      command.producer_name().empty() ? broker_.next_producer_name() : command.producer_name();
   producer->epoch = command.epoch();
   const auto refusal = found.topic->add_producer(producer);
   if (refusal) return refuse(refusal->code, refusal->message);
@@ -374,7 +385,8 @@ void Session::on_producer(const pb::CommandProducer& command) {
   }
 }
 
-void Session::send_error(const pb::CommandSend& command, pb::ServerError code, const std::string& message) {
+void Session::send_error(const pb::CommandSend& command, pb::ServerError code,
+                         const std::string& message) {
   pb::BaseCommand answer;
   answer.set_type(pb::BaseCommand::SEND_ERROR);
   answer.mutable_send_error()->set_producer_id(command.producer_id());
@@ -388,7 +400,8 @@ Result<void> Session::on_send(const pb::CommandSend& command, Bytes entry) {
   const auto known = producers_.find(command.producer_id());
   if (known == producers_.end()) {
     if (closed_producers_.contains(command.producer_id())) return {};
-    return Error(Code::invalid, fmt::format("SEND for the unknown producer {}", command.producer_id()));
+    return Error(Code::invalid,
+                 fmt::format("SEND for the unknown producer {}", command.producer_id()));
   }
   if (entry.size() > broker_.options().message_bytes_max) {
     send_error(command, pb::NotAllowedError,
@@ -415,22 +428,27 @@ void Session::on_subscribe(const pb::CommandSubscribe& command) {
     error(command.request_id(), code, message);
   };
   if (consumer(command.consumer_id())) return success(command.request_id());
-  if (command.subscription().empty()) return refuse(pb::MetadataError, "the subscription has no name");
+  if (command.subscription().empty())
+    return refuse(pb::MetadataError, "the subscription has no name");
   if (command.subtype() == pb::CommandSubscribe::Key_Shared) {
-    return refuse(pb::NotAllowedError, "Key_Shared subscriptions are not supported by this broker yet");
+    return refuse(pb::NotAllowedError,
+                  "Key_Shared subscriptions are not supported by this broker yet");
   }
   if (command.read_compacted()) {
-    return refuse(pb::NotAllowedError, "reading compacted topics is not supported by this broker yet");
+    return refuse(pb::NotAllowedError,
+                  "reading compacted topics is not supported by this broker yet");
   }
   const auto found = broker_.topic(command.topic(), command.force_topic_creation());
   if (found.refusal) return refuse(found.refusal->code, found.refusal->message);
   const auto& topic = found.topic;
-  if (command.start_message_rollback_duration_sec() > 0 && topic->find(command.subscription()) == nullptr) {
+  if (command.start_message_rollback_duration_sec() > 0 &&
+      topic->find(command.subscription()) == nullptr) {
     gate_.spawn("subscribe at a time", subscribe_at_time(topic, command));
     return;
   }
-  uint64_t position = command.initialposition() == pb::CommandSubscribe::Earliest ? topic->first_index()
-                                                                                 : topic->end_index();
+  uint64_t position = command.initialposition() == pb::CommandSubscribe::Earliest
+                          ? topic->first_index()
+                          : topic->end_index();
   if (!command.durable() && command.has_start_message_id()) {
     const auto& id = command.start_message_id();
     const auto exact = topic->exact_index(id.ledgerid(), id.entryid());
@@ -441,7 +459,8 @@ void Session::on_subscribe(const pb::CommandSubscribe& command) {
   subscribe(topic, command, position);
 }
 
-aio::Task<void> Session::subscribe_at_time(std::shared_ptr<Topic> topic, pb::CommandSubscribe command) {
+aio::Task<void> Session::subscribe_at_time(std::shared_ptr<Topic> topic,
+                                           pb::CommandSubscribe command) {
   const auto self = shared_from_this();
   const uint64_t back_ms = command.start_message_rollback_duration_sec() * 1000;
   const auto now_ms = static_cast<uint64_t>(aio::wall_ms());
@@ -457,9 +476,10 @@ void Session::subscribe(const std::shared_ptr<Topic>& topic, const pb::CommandSu
                         uint64_t position) {
   auto subscription = topic->find(command.subscription());
   if (subscription && subscription->durable() != command.durable()) {
-    return error(command.request_id(), pb::NotAllowedError,
-                 fmt::format("Subscription {} of {} exists and is {}durable", command.subscription(),
-                             topic->text(), subscription->durable() ? "" : "not "));
+    return error(
+        command.request_id(), pb::NotAllowedError,
+        fmt::format("Subscription {} of {} exists and is {}durable", command.subscription(),
+                    topic->text(), subscription->durable() ? "" : "not "));
   }
   auto made = std::make_shared<Consumer>();
   made->link = shared_from_this();
@@ -518,8 +538,8 @@ void Session::on_ack(const pb::CommandAck& command) {
     return;
   }
   if (command.has_validation_error()) {
-    log::warn(kPart, "consumer {} of {} on {} could not read message {}:{} ({}) and skips it", known->name,
-              address_, known->topic->text(), command.message_id(0).ledgerid(),
+    log::warn(kPart, "consumer {} of {} on {} could not read message {}:{} ({}) and skips it",
+              known->name, address_, known->topic->text(), command.message_id(0).ledgerid(),
               command.message_id(0).entryid(),
               pb::CommandAck::ValidationError_Name(command.validation_error()));
   }
@@ -531,9 +551,11 @@ void Session::on_unsubscribe(const pb::CommandUnsubscribe& command) {
   if (!known) return error(command.request_id(), pb::MetadataError, "Consumer not found");
   const auto subscription = known->subscription;
   if (subscription->consumers().size() > 1 && !command.force()) {
-    return error(command.request_id(), pb::MetadataError,
-                 fmt::format("Unconnected or shared consumer attempting to unsubscribe: {} others are "
-                             "connected", subscription->consumers().size() - 1));
+    return error(
+        command.request_id(), pb::MetadataError,
+        fmt::format("Unconnected or shared consumer attempting to unsubscribe: {} others are "
+                    "connected",
+                    subscription->consumers().size() - 1));
   }
   const auto others = subscription->consumers();
   for (const auto& other : others) {
@@ -541,11 +563,12 @@ void Session::on_unsubscribe(const pb::CommandUnsubscribe& command) {
   }
   consumers_.erase(known->id);
   subscription->remove(known);
-  known->topic->remove(subscription->name(), [self = shared_from_this(), request_id = command.request_id()](
-                                                 const Result<void>& result) {
-    if (!result) return self->error(request_id, pb::PersistenceError, result.error().text());
-    self->success(request_id);
-  });
+  known->topic->remove(
+      subscription->name(),
+      [self = shared_from_this(), request_id = command.request_id()](const Result<void>& result) {
+        if (!result) return self->error(request_id, pb::PersistenceError, result.error().text());
+        self->success(request_id);
+      });
 }
 
 void Session::on_seek(const pb::CommandSeek& command) {
@@ -570,10 +593,11 @@ aio::Task<void> Session::seek_to_time(std::shared_ptr<Consumer> consumer, pb::Co
 }
 
 void Session::seek(const std::shared_ptr<Consumer>& consumer, uint64_t request_id, uint64_t index) {
-  consumer->subscription->seek(index, [self = shared_from_this(), request_id](const Result<void>& result) {
-    if (!result) return self->error(request_id, pb::PersistenceError, result.error().text());
-    self->success(request_id);
-  });
+  consumer->subscription->seek(
+      index, [self = shared_from_this(), request_id](const Result<void>& result) {
+        if (!result) return self->error(request_id, pb::PersistenceError, result.error().text());
+        self->success(request_id);
+      });
 }
 
 aio::Task<void> Session::last_message_id(std::shared_ptr<Consumer> consumer, uint64_t request_id) {
@@ -594,7 +618,8 @@ aio::Task<void> Session::last_message_id(std::shared_ptr<Consumer> consumer, uin
       if (!read->empty()) entry = read->front().entry;
     }
     const auto metadata = wire::parse_metadata(entry.view());
-    if (metadata && metadata->has_num_messages_in_batch()) batch_index = metadata->num_messages_in_batch() - 1;
+    if (metadata && metadata->has_num_messages_in_batch())
+      batch_index = metadata->num_messages_in_batch() - 1;
   }
   pb::BaseCommand answer;
   answer.set_type(pb::BaseCommand::GET_LAST_MESSAGE_ID_RESPONSE);

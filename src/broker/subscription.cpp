@@ -19,7 +19,8 @@ constexpr auto kReadRetry = std::chrono::seconds(5);
 uint32_t count_remaining(std::span<const int64_t> words, uint32_t messages) {
   if (words.empty()) return messages;
   uint32_t count = 0;
-  for (const int64_t word : words) count += static_cast<uint32_t>(std::popcount(static_cast<uint64_t>(word)));
+  for (const int64_t word : words)
+    count += static_cast<uint32_t>(std::popcount(static_cast<uint64_t>(word)));
   return std::min(count, messages);
 }
 
@@ -30,12 +31,14 @@ Subscription::Subscription(Topic& topic, std::string name, bool durable, Cursor 
   read_index_ = cursor_.acked_until();
 }
 
-std::optional<Topic::Refusal> Subscription::add(const std::shared_ptr<Consumer>& consumer, SubType type) {
+std::optional<Topic::Refusal> Subscription::add(const std::shared_ptr<Consumer>& consumer,
+                                                SubType type) {
   if (!consumers_.empty()) {
     if (type != type_) {
-      return Topic::Refusal{pb::ConsumerBusy,
-                            fmt::format("Subscription is of different type: \"{}\" of {} is {} now", name_,
-                                        topic_.text(), pb::CommandSubscribe::SubType_Name(type_))};
+      return Topic::Refusal{
+          pb::ConsumerBusy,
+          fmt::format("Subscription is of different type: \"{}\" of {} is {} now", name_,
+                      topic_.text(), pb::CommandSubscribe::SubType_Name(type_))};
     }
     if (type == pb::CommandSubscribe::Exclusive) {
       return Topic::Refusal{pb::ConsumerBusy, "Exclusive consumer is already connected"};
@@ -90,7 +93,8 @@ void Subscription::choose_active() {
   const int partition = topic_.name().partition;
   const auto chosen = sorted[partition > 0 ? static_cast<size_t>(partition) % candidates : 0];
   if (chosen == active_) return;
-  const bool old_is_here = active_ && std::find(consumers_.begin(), consumers_.end(), active_) != consumers_.end();
+  const bool old_is_here =
+      active_ && std::find(consumers_.begin(), consumers_.end(), active_) != consumers_.end();
   active_ = chosen;
   if (type_ == pb::CommandSubscribe::Failover) announce_active();
   if (old_is_here) {
@@ -136,7 +140,8 @@ void Subscription::flow(const std::shared_ptr<Consumer>& consumer, uint32_t perm
 
 // ---- acknowledgements
 
-void Subscription::ack(const std::shared_ptr<Consumer>& consumer, const pb::CommandAck& ack, Done done) {
+void Subscription::ack(const std::shared_ptr<Consumer>& consumer, const pb::CommandAck& ack,
+                       Done done) {
   bool moved = false;
   for (const auto& id : ack.message_id()) {
     if (ack.ack_type() == pb::CommandAck::Cumulative) {
@@ -147,7 +152,8 @@ void Subscription::ack(const std::shared_ptr<Consumer>& consumer, const pb::Comm
         moved |= cursor_.ack_until(until);
       } else if (id.ack_set_size() > 0) {
         moved |= cursor_.ack_until(until);
-        moved |= cursor_.ack_batch(until, {id.ack_set().data(), static_cast<size_t>(id.ack_set_size())});
+        moved |=
+            cursor_.ack_batch(until, {id.ack_set().data(), static_cast<size_t>(id.ack_set_size())});
       } else {
         moved |= cursor_.ack_until(until + 1);
       }
@@ -157,7 +163,8 @@ void Subscription::ack(const std::shared_ptr<Consumer>& consumer, const pb::Comm
     const auto index = topic_.exact_index(id.ledgerid(), id.entryid());
     if (!index) continue;  // trimmed or never there: acknowledged as far as anybody can tell
     if (id.ack_set_size() > 0) {
-      moved |= cursor_.ack_batch(*index, {id.ack_set().data(), static_cast<size_t>(id.ack_set_size())});
+      moved |=
+          cursor_.ack_batch(*index, {id.ack_set().data(), static_cast<size_t>(id.ack_set_size())});
       if (!cursor_.is_acked(*index)) continue;
     } else {
       moved |= cursor_.ack(*index);
@@ -201,16 +208,17 @@ void Subscription::store() {
   std::vector<storage::Change> changes;
   changes.push_back({cursor_key(topic_.id(), name_), cursor_.encode()});
   // The topic outlives its subscriptions; keeping it keeps both.
-  topic_.shared().store.change(
-      std::move(changes), topic_.shared().executor,
-      [self = shared_from_this(), topic = topic_.shared_from_this(),
-       waiting = std::move(waiting)](const Result<void>& result) {
-        self->storing_ = false;
-        if (!result) log::error(kPart, "{}, subscription {}: {}", topic->text(), self->name_, result.error().text());
-        for (const auto& done : waiting) done(result);
-        topic->trim();
-        self->store();
-      });
+  topic_.shared().store.change(std::move(changes), topic_.shared().executor,
+                               [self = shared_from_this(), topic = topic_.shared_from_this(),
+                                waiting = std::move(waiting)](const Result<void>& result) {
+                                 self->storing_ = false;
+                                 if (!result)
+                                   log::error(kPart, "{}, subscription {}: {}", topic->text(),
+                                              self->name_, result.error().text());
+                                 for (const auto& done : waiting) done(result);
+                                 topic->trim();
+                                 self->store();
+                               });
 }
 
 // ---- redelivery
@@ -361,8 +369,8 @@ aio::Task<void> Subscription::run_read(uint64_t from) {
   const auto self = shared_from_this();
   auto entries = co_await topic_.read(from, kReadEntries, kReadBytes);
   if (!entries) {
-    log::error(kPart, "subscription {} cannot go on at message {}: {}", name_, topic_.message_id(from).text(),
-               entries.error().text());
+    log::error(kPart, "subscription {} cannot go on at message {}: {}", name_,
+               topic_.message_id(from).text(), entries.error().text());
     co_await aio::sleep(kReadRetry);
     reading_ = false;
     dispatch();

@@ -30,7 +30,8 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   const std::vector<std::shared_ptr<Consumer>>& consumers() const { return consumers_; }
   SubType type() const { return type_; }
 
-  // Refuses what Pulsar refuses: a second exclusive consumer, another type while somebody is connected.
+  // Refuses what Pulsar refuses: a second exclusive consumer, another type while somebody is
+  // connected.
   std::optional<Topic::Refusal> add(const std::shared_ptr<Consumer>& consumer, SubType type);
   // What it held goes to others at once. A non-durable subscription ends with its last consumer.
   void remove(const std::shared_ptr<Consumer>& consumer);
@@ -75,16 +76,16 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   size_t round_robin_ = 0;
   unsigned in_a_row_ = 0;
 
-  uint64_t read_index_ = 0;                       // the next entry nobody was given yet
-  std::set<uint64_t> redeliveries_;               // shared: given back
-  std::unordered_map<uint64_t, uint32_t> counts_; // redeliveries of unacknowledged entries
-  std::deque<TailEntry> ahead_;                   // read from disk, not delivered yet
+  uint64_t read_index_ = 0;                        // the next entry nobody was given yet
+  std::set<uint64_t> redeliveries_;                // shared: given back
+  std::unordered_map<uint64_t, uint32_t> counts_;  // redeliveries of unacknowledged entries
+  std::deque<TailEntry> ahead_;                    // read from disk, not delivered yet
   bool reading_ = false;
   bool dispatching_ = false;
 
-  bool storing_ = false;      // one cursor write is in flight
-  bool dirty_ = false;        // the cursor changed since it was handed to the store
-  std::vector<Done> waiting_; // for the next cursor write
+  bool storing_ = false;       // one cursor write is in flight
+  bool dirty_ = false;         // the cursor changed since it was handed to the store
+  std::vector<Done> waiting_;  // for the next cursor write
 };
 
 }  // namespace hulse::broker

@@ -89,7 +89,8 @@ void Topic::store_record() {
   changes.push_back({"broker/next_ledger", std::to_string(shared_.next_ledger)});
   shared_.store.change(std::move(changes), shared_.executor,
                        [self = shared_from_this()](const Result<void>& result) {
-                         if (!result) log::error(kPart, "{}: {}", self->text_, result.error().text());
+                         if (!result)
+                           log::error(kPart, "{}: {}", self->text_, result.error().text());
                        });
 }
 
@@ -101,9 +102,10 @@ std::optional<Topic::Refusal> Topic::add_producer(const std::shared_ptr<Producer
     const auto& old = known->second;
     const bool same = old->link == producer->link && old->id == producer->id;
     if (!same || producer->epoch < old->epoch) {
-      return Refusal{pb::ProducerBusy,
-                     fmt::format("Producer with name '{}' is already connected to topic '{}' from {}",
-                                 producer->name, text_, old->link->address())};
+      return Refusal{
+          pb::ProducerBusy,
+          fmt::format("Producer with name '{}' is already connected to topic '{}' from {}",
+                      producer->name, text_, old->link->address())};
     }
   }
   producers_[producer->name] = producer;
@@ -115,7 +117,8 @@ void Topic::remove_producer(const std::shared_ptr<Producer>& producer) {
   if (known != producers_.end() && known->second == producer) producers_.erase(known);
 }
 
-void Topic::publish(const std::shared_ptr<Producer>& producer, const pb::CommandSend& send, Bytes entry) {
+void Topic::publish(const std::shared_ptr<Producer>& producer, const pb::CommandSend& send,
+                    Bytes entry) {
   if (next_index_ - record_.ledgers.back().first_index >= kLedgerEntriesMax ||
       ledger_bytes_ >= kLedgerBytesMax) {
     roll_ledger();
@@ -195,11 +198,14 @@ const TailEntry* Topic::in_tail(uint64_t index) const {
 
 // ---- positions
 
-uint64_t Topic::first_index() const { return std::max(trimmed_until_, record_.ledgers.front().first_index); }
+uint64_t Topic::first_index() const {
+  return std::max(trimmed_until_, record_.ledgers.front().first_index);
+}
 
 MessageId Topic::message_id(uint64_t index) const {
-  auto after = std::upper_bound(record_.ledgers.begin(), record_.ledgers.end(), index,
-                                [](uint64_t i, const Ledger& ledger) { return i < ledger.first_index; });
+  auto after =
+      std::upper_bound(record_.ledgers.begin(), record_.ledgers.end(), index,
+                       [](uint64_t i, const Ledger& ledger) { return i < ledger.first_index; });
   if (after != record_.ledgers.begin()) --after;
   return {static_cast<int64_t>(after->id), static_cast<int64_t>(index - after->first_index),
           name_.partition, -1};
@@ -208,7 +214,8 @@ MessageId Topic::message_id(uint64_t index) const {
 std::optional<uint64_t> Topic::exact_index(uint64_t ledger, uint64_t entry) const {
   for (size_t i = 0; i < record_.ledgers.size(); ++i) {
     if (record_.ledgers[i].id != ledger) continue;
-    const uint64_t end = i + 1 < record_.ledgers.size() ? record_.ledgers[i + 1].first_index : stored_end_;
+    const uint64_t end =
+        i + 1 < record_.ledgers.size() ? record_.ledgers[i + 1].first_index : stored_end_;
     const uint64_t size = end - std::min(end, record_.ledgers[i].first_index);
     if (entry >= size) return std::nullopt;
     return record_.ledgers[i].first_index + entry;
@@ -223,7 +230,8 @@ uint64_t Topic::index_of(uint64_t ledger, uint64_t entry) const {
     const auto& at = record_.ledgers[i];
     if (at.id < ledger) continue;
     if (at.id > ledger) return std::max(first_index(), at.first_index);
-    const uint64_t end = i + 1 < record_.ledgers.size() ? record_.ledgers[i + 1].first_index : stored_end_;
+    const uint64_t end =
+        i + 1 < record_.ledgers.size() ? record_.ledgers[i + 1].first_index : stored_end_;
     if (entry == kEarliestPart) return std::max(first_index(), at.first_index);
     return std::max(first_index(), std::min(end, at.first_index + std::min(entry, end)));
   }
@@ -258,7 +266,8 @@ aio::Task<Result<std::vector<TailEntry>>> Topic::read(uint64_t from, size_t entr
     if (entry.index >= stored_end_) break;
     const auto metadata = wire::parse_metadata(entry.payload.view());
     if (!metadata) {
-      co_return metadata.error().with(fmt::format("{}, message {}", text_, message_id(entry.index).text()));
+      co_return metadata.error().with(
+          fmt::format("{}, message {}", text_, message_id(entry.index).text()));
     }
     out.push_back({entry.index, std::move(entry.payload),
                    static_cast<uint32_t>(std::max(1, metadata->num_messages_in_batch()))});
@@ -295,7 +304,8 @@ std::shared_ptr<Subscription> Topic::find(const std::string& subscription) const
   return known == subscriptions_.end() ? nullptr : known->second;
 }
 
-std::shared_ptr<Subscription> Topic::create(const std::string& subscription, bool durable, uint64_t from,
+std::shared_ptr<Subscription> Topic::create(const std::string& subscription, bool durable,
+                                            uint64_t from,
                                             std::function<void(const Result<void>&)> done) {
   auto made = std::make_shared<Subscription>(*this, subscription, durable, Cursor(from));
   subscriptions_[subscription] = made;
@@ -306,9 +316,8 @@ std::shared_ptr<Subscription> Topic::create(const std::string& subscription, boo
   std::vector<storage::Change> changes;
   changes.push_back({cursor_key(record_.id, subscription), made->cursor().encode()});
   shared_.store.change(std::move(changes), shared_.executor,
-                       [self = shared_from_this(), done = std::move(done)](const Result<void>& result) {
-                         done(result);
-                       });
+                       [self = shared_from_this(),
+                        done = std::move(done)](const Result<void>& result) { done(result); });
   return made;
 }
 
@@ -322,9 +331,8 @@ void Topic::remove(const std::string& subscription, std::function<void(const Res
   std::vector<storage::Change> changes;
   changes.push_back({cursor_key(record_.id, subscription), std::nullopt});
   shared_.store.change(std::move(changes), shared_.executor,
-                       [self = shared_from_this(), done = std::move(done)](const Result<void>& result) {
-                         done(result);
-                       });
+                       [self = shared_from_this(),
+                        done = std::move(done)](const Result<void>& result) { done(result); });
   trim();
 }
 
@@ -333,11 +341,14 @@ void Topic::trim() {
   for (const auto& [name, subscription] : subscriptions_) {
     if (subscription->durable()) needed = std::min(needed, subscription->cursor().acked_until());
   }
-  // Whole ledgers: a new subscription may begin with what an old one has consumed of the last ledger.
+  // Whole ledgers: a new subscription may begin with what an old one has consumed of the last
+  // ledger.
   size_t gone = 0;
-  while (gone + 1 < record_.ledgers.size() && record_.ledgers[gone + 1].first_index <= needed) ++gone;
+  while (gone + 1 < record_.ledgers.size() && record_.ledgers[gone + 1].first_index <= needed)
+    ++gone;
   if (gone == 0) return;
-  record_.ledgers.erase(record_.ledgers.begin(), record_.ledgers.begin() + static_cast<ptrdiff_t>(gone));
+  record_.ledgers.erase(record_.ledgers.begin(),
+                        record_.ledgers.begin() + static_cast<ptrdiff_t>(gone));
   store_record();
   if (record_.ledgers.front().first_index <= trimmed_until_) return;
   trimmed_until_ = record_.ledgers.front().first_index;

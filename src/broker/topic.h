@@ -1,5 +1,5 @@
-// Topic: a persistent topic (or one partition of one). Entries have dense indexes from 0 on; a ledger is a
-// stretch of them, so that index and Pulsar's (ledger, entry) translate both ways.
+// Topic: a persistent topic (or one partition of one). Entries have dense indexes from 0 on; a
+// ledger is a stretch of them, so that index and Pulsar's (ledger, entry) translate both ways.
 #pragma once
 
 #include <deque>
@@ -24,10 +24,10 @@ namespace hulse::broker {
 // What all topics share. Owned by the broker, outlives them.
 struct Shared {
   storage::Store& store;
-  aio::Executor executor;          // the broker's strand
-  aio::Executor disk;              // blocking reads
-  size_t tail_bytes_max = 32 << 20;        // of all topics together
-  size_t tail_topic_bytes_max = 4 << 20;   // of one
+  aio::Executor executor;                 // the broker's strand
+  aio::Executor disk;                     // blocking reads
+  size_t tail_bytes_max = 32 << 20;       // of all topics together
+  size_t tail_topic_bytes_max = 4 << 20;  // of one
   size_t tail_bytes = 0;
   uint64_t next_ledger = 0;
   aio::Duration failover_delay = std::chrono::seconds(1);
@@ -66,8 +66,8 @@ class Topic : public std::enable_shared_from_this<Topic> {
   Topic(Shared& shared, wire::TopicName name, TopicRecord record);
   ~Topic();
 
-  // Opens a new ledger: positions after a restart are new ones. What is appended afterwards is in the log
-  // after it.
+  // Opens a new ledger: positions after a restart are new ones. What is appended afterwards is in
+  // the log after it.
   void open();
   // Makes a stored subscription known.
   void restore(const std::string& subscription, Cursor cursor);
@@ -96,7 +96,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
 
   // ---- positions
 
-  uint64_t first_index() const;  // of what is still stored
+  uint64_t first_index() const;                       // of what is still stored
   uint64_t end_index() const { return stored_end_; }  // after the last synced entry
   MessageId message_id(uint64_t index) const;
   // The first index at or after the id (ledger and entry); earliest and latest included.
@@ -112,7 +112,8 @@ class Topic : public std::enable_shared_from_this<Topic> {
   // The entry if it is in memory.
   const TailEntry* in_tail(uint64_t index) const;
   // From disk; indexes that are gone are skipped.
-  aio::Task<Result<std::vector<TailEntry>>> read(uint64_t from, size_t entries_max, size_t bytes_max);
+  aio::Task<Result<std::vector<TailEntry>>> read(uint64_t from, size_t entries_max,
+                                                 size_t bytes_max);
   // The first entry published at or after `time` (milliseconds since 1970).
   aio::Task<Result<uint64_t>> index_at(uint64_t time);
 
@@ -136,8 +137,8 @@ class Topic : public std::enable_shared_from_this<Topic> {
 
  private:
   void stored(const std::shared_ptr<Producer>& producer, uint64_t sequence_id,
-              std::optional<uint64_t> highest_sequence_id, uint64_t index, uint32_t messages, Bytes entry,
-              const Result<void>& result);
+              std::optional<uint64_t> highest_sequence_id, uint64_t index, uint32_t messages,
+              Bytes entry, const Result<void>& result);
   void remember(TailEntry entry);
   void forget_tail(size_t keep_bytes);
   void roll_ledger();

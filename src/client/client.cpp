@@ -8,10 +8,12 @@ namespace hulse::client {
 namespace {
 
 constexpr unsigned kRedirectsMax = 20;
-constexpr aio::BackoffPolicy kCreateBackoff{std::chrono::milliseconds(100), std::chrono::seconds(5)};
+constexpr aio::BackoffPolicy kCreateBackoff{std::chrono::milliseconds(100),
+                                            std::chrono::seconds(5)};
 
 bool can_pass(const Error& error) {
-  return error.code() == Code::unavailable || error.code() == Code::timeout || error.code() == Code::io;
+  return error.code() == Code::unavailable || error.code() == Code::timeout ||
+         error.code() == Code::io;
 }
 
 }  // namespace
@@ -43,7 +45,8 @@ Result<Client::Address> Client::parse_address(std::string_view text) {
 
 Result<std::unique_ptr<Client>> Client::make(aio::Executor executor, Options options) {
   const auto refuse = [&](std::string_view why) {
-    return Error(Code::invalid, fmt::format("broker service URL \"{}\": {}", options.service_url, why));
+    return Error(Code::invalid,
+                 fmt::format("broker service URL \"{}\": {}", options.service_url, why));
   };
   std::string_view url = options.service_url;
   if (url.starts_with("pulsar+ssl://")) return refuse("TLS is not supported yet; use pulsar://");
@@ -87,7 +90,8 @@ aio::Task<Result<std::shared_ptr<Connection>>> Client::connection_to(Address add
   const auto event = std::make_shared<aio::Event>(executor_);
   opening_[key] = event;
   auto connection = std::make_shared<Connection>(executor_);
-  const auto opened = co_await connection->open(address.host, address.port, options_.connect_timeout);
+  const auto opened =
+      co_await connection->open(address.host, address.port, options_.connect_timeout);
   opening_.erase(key);
   if (opened) {
     connections_[key] = connection;
@@ -111,6 +115,12 @@ aio::Task<Result<std::shared_ptr<Connection>>> Client::any_connection() {
   co_return *last;
 }
 
+aio::Task<Result<void>> Client::connect() {
+  const auto connection = co_await any_connection();
+  if (!connection) co_return connection.error();
+  co_return Result<void>();
+}
+
 aio::Task<Result<std::shared_ptr<Connection>>> Client::connection_for(std::string topic) {
   auto connection = co_await any_connection();
   if (!connection) co_return connection.error();
@@ -122,7 +132,8 @@ aio::Task<Result<std::shared_ptr<Connection>>> Client::connection_for(std::strin
     ask.mutable_lookuptopic()->set_topic(topic);
     ask.mutable_lookuptopic()->set_request_id(request_id);
     ask.mutable_lookuptopic()->set_authoritative(authoritative);
-    const auto answer = co_await (*connection)->request(ask, request_id, options_.operation_timeout);
+    const auto answer =
+        co_await (*connection)->request(ask, request_id, options_.operation_timeout);
     if (!answer) co_return answer.error().with("looking up " + topic);
     const auto& found = answer->lookuptopicresponse();
     const bool connect = found.response() == pb::CommandLookupTopicResponse::Connect;
@@ -134,7 +145,8 @@ aio::Task<Result<std::shared_ptr<Connection>>> Client::connection_for(std::strin
     if (!connection) co_return connection.error().with("looking up " + topic);
     if (connect) co_return connection;
   }
-  co_return Error(Code::unavailable, fmt::format("looking up {}: more than {} redirects", topic, kRedirectsMax));
+  co_return Error(Code::unavailable,
+                  fmt::format("looking up {}: more than {} redirects", topic, kRedirectsMax));
 }
 
 aio::Task<Result<unsigned>> Client::partitions(std::string topic) {
@@ -156,7 +168,8 @@ aio::Task<Result<unsigned>> Client::partitions(std::string topic) {
       answer = co_await (*connection)->request(ask, request_id, options_.operation_timeout);
     }
     if (answer) co_return answer->partitionmetadataresponse().partitions();
-    if (!can_pass(answer.error()) || aio::Clock::now() >= deadline) co_return answer.error().with(full);
+    if (!can_pass(answer.error()) || aio::Clock::now() >= deadline)
+      co_return answer.error().with(full);
     const auto wait = backoff.next();
     const bool slept = co_await aio::sleep(wait);
     if (!slept) co_return Error(Code::cancelled, "stopped");

@@ -19,16 +19,19 @@ struct Options {
   aio::Duration operation_timeout = std::chrono::seconds(30);  // one lookup, create, seek …
 };
 
-// Lives on one strand; all members are called there. stop() before it is destroyed, after its producers
-// and consumers were closed.
+// Lives on one strand; all members are called there. stop() before it is destroyed, after its
+// producers and consumers were closed.
 class Client {
  public:
   // Fails when the URL is none.
   static Result<std::unique_ptr<Client>> make(aio::Executor executor, Options options);
   ~Client();
 
-  // Creates it on the broker, or says why not. What passes (no broker there, broker starting) is tried
-  // again until the operation timeout.
+  // One attempt at each address: is there a broker?
+  aio::Task<Result<void>> connect();
+
+  // Creates it on the broker, or says why not. What passes (no broker there, broker starting) is
+  // tried again until the operation timeout.
   aio::Task<Result<std::shared_ptr<Producer>>> create_producer(ProducerOptions options);
   aio::Task<Result<std::shared_ptr<Consumer>>> subscribe(ConsumerOptions options);
 

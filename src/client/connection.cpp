@@ -31,10 +31,12 @@ std::optional<uint64_t> request_id_of(const pb::BaseCommand& command) {
 // An answer that says no, whatever its form.
 std::optional<Error> refusal(const pb::BaseCommand& command) {
   switch (command.type()) {
-    case pb::BaseCommand::ERROR: return to_error(command.error().error(), command.error().message());
+    case pb::BaseCommand::ERROR:
+      return to_error(command.error().error(), command.error().message());
     case pb::BaseCommand::PARTITIONED_METADATA_RESPONSE: {
       const auto& response = command.partitionmetadataresponse();
-      if (response.response() != pb::CommandPartitionedTopicMetadataResponse::Failed) return std::nullopt;
+      if (response.response() != pb::CommandPartitionedTopicMetadataResponse::Failed)
+        return std::nullopt;
       return to_error(response.error(), response.message());
     }
     case pb::BaseCommand::LOOKUP_RESPONSE: {
@@ -52,8 +54,9 @@ std::optional<Error> refusal(const pb::BaseCommand& command) {
 }  // namespace
 
 Error to_error(pb::ServerError code, const std::string& message) {
-  const std::string text = fmt::format("{} ({})", message.empty() ? "the broker gave no reason" : message,
-                                       pb::ServerError_Name(code));
+  const std::string text =
+      fmt::format("{} ({})", message.empty() ? "the broker gave no reason" : message,
+                  pb::ServerError_Name(code));
   switch (code) {
     case pb::AuthenticationError:
     case pb::AuthorizationError: return Error(Code::permission, text);
@@ -82,7 +85,8 @@ Connection::Connection(aio::Executor executor)
 
 Connection::~Connection() = default;
 
-aio::Task<Result<void>> Connection::open(std::string host, std::string port, aio::Duration timeout) {
+aio::Task<Result<void>> Connection::open(std::string host, std::string port,
+                                         aio::Duration timeout) {
   where_ = host + ":" + port;
   auto opened = co_await aio::with_timeout(timeout, "connecting to " + where_, connect(host, port));
   if (!opened) {
@@ -99,7 +103,8 @@ aio::Task<Result<void>> Connection::connect(std::string host, std::string port) 
   aio::asio::ip::basic_resolver<aio::asio::ip::tcp, aio::Executor> resolver(executor_);
   const auto [unresolved, endpoints] = co_await resolver.async_resolve(host, port, aio::as_values);
   if (unresolved) co_return aio::to_error(unresolved);
-  const auto [refused, endpoint] = co_await aio::asio::async_connect(socket_, endpoints, aio::as_values);
+  const auto [refused, endpoint] =
+      co_await aio::asio::async_connect(socket_, endpoints, aio::as_values);
   if (refused) co_return aio::to_error(refused);
   boost::system::error_code ignored;
   socket_.set_option(aio::asio::ip::tcp::no_delay(true), ignored);
@@ -125,8 +130,9 @@ aio::Task<Result<void>> Connection::connect(std::string host, std::string port) 
       co_return to_error(command.error().error(), command.error().message());
     }
     if (command.type() != pb::BaseCommand::CONNECTED) {
-      co_return Error(Code::unavailable, fmt::format("it answered {} to CONNECT; is it a Pulsar broker?",
-                                                     pb::BaseCommand::Type_Name(command.type())));
+      co_return Error(Code::unavailable,
+                      fmt::format("it answered {} to CONNECT; is it a Pulsar broker?",
+                                  pb::BaseCommand::Type_Name(command.type())));
     }
     server_version_ = command.connected().server_version();
     if (command.connected().has_max_message_size()) {
@@ -190,7 +196,8 @@ aio::Task<void> Connection::keep_alive() {
     const bool slept = co_await aio::sleep(kKeepAlive);
     if (!slept) co_return;
     if (!heard_) {
-      log::warn(kPart, "{} has not answered for {} s; connecting again", where_, 2 * kKeepAlive.count());
+      log::warn(kPart, "{} has not answered for {} s; connecting again", where_,
+                2 * kKeepAlive.count());
       boost::system::error_code ignored;
       socket_.close(ignored);
       co_return;
@@ -236,7 +243,8 @@ void Connection::answer(uint64_t request_id, const pb::BaseCommand& command) {
   const auto known = waiting_.find(request_id);
   if (known == waiting_.end()) return;  // it came after its timeout
   const auto refused = refusal(command);
-  known->second->answer = refused ? Result<pb::BaseCommand>(*refused) : Result<pb::BaseCommand>(command);
+  known->second->answer =
+      refused ? Result<pb::BaseCommand>(*refused) : Result<pb::BaseCommand>(command);
   known->second->answered.notify();
   waiting_.erase(known);
 }
@@ -256,11 +264,17 @@ Result<void> Connection::handle(const wire::Frame& frame) {
       return {};
     }
     case pb::BaseCommand::PONG: return {};
-    case pb::BaseCommand::SEND_RECEIPT: to(producers_, command.send_receipt().producer_id()); return {};
+    case pb::BaseCommand::SEND_RECEIPT:
+      to(producers_, command.send_receipt().producer_id());
+      return {};
     case pb::BaseCommand::SEND_ERROR: to(producers_, command.send_error().producer_id()); return {};
-    case pb::BaseCommand::CLOSE_PRODUCER: to(producers_, command.close_producer().producer_id()); return {};
+    case pb::BaseCommand::CLOSE_PRODUCER:
+      to(producers_, command.close_producer().producer_id());
+      return {};
     case pb::BaseCommand::MESSAGE: to(consumers_, command.message().consumer_id()); return {};
-    case pb::BaseCommand::CLOSE_CONSUMER: to(consumers_, command.close_consumer().consumer_id()); return {};
+    case pb::BaseCommand::CLOSE_CONSUMER:
+      to(consumers_, command.close_consumer().consumer_id());
+      return {};
     case pb::BaseCommand::ACTIVE_CONSUMER_CHANGE:
       to(consumers_, command.active_consumer_change().consumer_id());
       return {};

@@ -44,7 +44,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   size_t message_bytes_max() const { return message_bytes_max_; }
   const std::string& server_version() const { return server_version_; }
 
-  // Sends and waits for the answer with that request id; an answer that is an error becomes an Error.
+  // Sends and waits for the answer with that request id; an answer that is an error becomes an
+  // Error.
   aio::Task<Result<pb::BaseCommand>> request(pb::BaseCommand command, uint64_t request_id,
                                              aio::Duration timeout);
   void send(const pb::BaseCommand& command);

@@ -15,7 +15,8 @@ constexpr size_t kFirstWindow = 64;  // until the size of messages is known
 constexpr size_t kAcksInOne = 1000;
 
 bool can_pass(const Error& error) {
-  return error.code() == Code::unavailable || error.code() == Code::timeout || error.code() == Code::io;
+  return error.code() == Code::unavailable || error.code() == Code::timeout ||
+         error.code() == Code::io;
 }
 
 }  // namespace
@@ -47,7 +48,8 @@ aio::Task<Result<void>> Consumer::open() {
 }
 
 aio::Task<Result<void>> Consumer::connect() {
-  const std::string what = fmt::format("subscribing {} to {}", options_.subscription, options_.topic);
+  const std::string what =
+      fmt::format("subscribing {} to {}", options_.subscription, options_.topic);
   auto connection = co_await client_.connection_for(options_.topic);
   if (!connection) co_return connection.error().with(what);
   const uint64_t request_id = client_.next_id();
@@ -80,7 +82,8 @@ aio::Task<Result<void>> Consumer::connect() {
     (*connection)->detach_consumer(id_);
     co_return answer.error().with(what);
   }
-  if ((*connection)->closed()) co_return Error(Code::unavailable, "the connection was lost").with(what);
+  if ((*connection)->closed())
+    co_return Error(Code::unavailable, "the connection was lost").with(what);
   // The broker sends again what it has not seen acknowledged.
   queue_.clear();
   std::erase_if(held_, [](const auto& entry) { return entry.second == State::queued; });
@@ -133,7 +136,8 @@ void Consumer::flow(uint32_t permits) {
 
 void Consumer::give_permits(uint32_t taken) {
   to_give_ += taken;
-  const size_t average = seen_messages_ == 0 ? options_.bytes_max : std::max<size_t>(1, seen_bytes_ / seen_messages_);
+  const size_t average =
+      seen_messages_ == 0 ? options_.bytes_max : std::max<size_t>(1, seen_bytes_ / seen_messages_);
   const size_t wanted = std::clamp<size_t>(options_.bytes_max / average, 1, options_.messages_max);
   if (to_give_ < std::min(window_, wanted) / 2 && wanted <= window_) return;
   // Growing gives more than was taken, shrinking less.
@@ -170,7 +174,8 @@ void Consumer::on_frame(const wire::Frame& frame) {
   if (!fresh) {
     // Still in somebody's hands, or acknowledged without the broker knowing it yet.
     const auto metadata = wire::parse_metadata(frame.entry.view());
-    give_permits(metadata ? static_cast<uint32_t>(std::max(1, metadata->num_messages_in_batch())) : 1);
+    give_permits(metadata ? static_cast<uint32_t>(std::max(1, metadata->num_messages_in_batch()))
+                          : 1);
     return;
   }
   Received received;
@@ -194,7 +199,8 @@ aio::Task<Result<std::shared_ptr<wire::Messages>>> Consumer::receive() {
     }
     Received received = std::move(queue_.front());
     queue_.pop_front();
-    const Position position{static_cast<uint64_t>(received.id.ledger), static_cast<uint64_t>(received.id.entry)};
+    const Position position{static_cast<uint64_t>(received.id.ledger),
+                            static_cast<uint64_t>(received.id.entry)};
     auto messages = wire::decode_messages(received.entry, received.id, received.ack_set,
                                           received.redelivery_count, wire::kMessageBytesMax * 4);
     if (!messages) {
@@ -204,7 +210,7 @@ aio::Task<Result<std::shared_ptr<wire::Messages>>> Consumer::receive() {
     held_[position] = State::taken;
     last_taken_ = received.id;
     const auto count = static_cast<uint32_t>((*messages)->list.empty() ? (*messages)->batch_size
-                                                                      : (*messages)->list.size());
+                                                                       : (*messages)->list.size());
     seen_messages_ += count;
     seen_bytes_ += received.entry.size();
     give_permits(count);
@@ -213,8 +219,10 @@ aio::Task<Result<std::shared_ptr<wire::Messages>>> Consumer::receive() {
 }
 
 void Consumer::skip_damaged(const Received& received, const Error& why) {
-  log::error(kPart, "message {} of {} cannot be read and is skipped: {}", received.id.text(), options_.topic, why.text());
-  held_.erase({static_cast<uint64_t>(received.id.ledger), static_cast<uint64_t>(received.id.entry)});
+  log::error(kPart, "message {} of {} cannot be read and is skipped: {}", received.id.text(),
+             options_.topic, why.text());
+  held_.erase(
+      {static_cast<uint64_t>(received.id.ledger), static_cast<uint64_t>(received.id.entry)});
   give_permits(1);
   if (!connection_) return;
   pb::BaseCommand command;
@@ -241,7 +249,8 @@ void Consumer::ack(const MessageId& entry) {
 
 void Consumer::ack_until(const MessageId& entry) {
   const Position position{static_cast<uint64_t>(entry.ledger), static_cast<uint64_t>(entry.entry)};
-  for (auto at = held_.begin(); at != held_.end() && at->first <= position; ++at) at->second = State::acked;
+  for (auto at = held_.begin(); at != held_.end() && at->first <= position; ++at)
+    at->second = State::acked;
   if (!ack_until_ || *ack_until_ < position) ack_until_ = position;
   acks_changed_.notify();
 }
@@ -278,7 +287,8 @@ aio::Task<void> Consumer::send_acks() {
     }
     acks_in_flight_ = 1;
     const auto connection = connection_;
-    const auto answer = co_await connection->request(command, request_id, client_.options().operation_timeout);
+    const auto answer =
+        co_await connection->request(command, request_id, client_.options().operation_timeout);
     acks_in_flight_ = 0;
     if (answer) {
       if (until) held_.erase(held_.begin(), held_.upper_bound(*until));
@@ -287,7 +297,8 @@ aio::Task<void> Consumer::send_acks() {
       acks_.insert(acks_.begin(), sent.begin(), sent.end());
       if (until && (!ack_until_ || *ack_until_ < *until)) ack_until_ = until;
       if (answer.error().cancelled()) co_return;
-      log::warn(kPart, "acknowledging on {}: {}; trying again", options_.topic, answer.error().text());
+      log::warn(kPart, "acknowledging on {}: {}; trying again", options_.topic,
+                answer.error().text());
       const bool slept = co_await aio::sleep(kBackoff.initial);
       if (!slept) co_return;
     }
@@ -320,11 +331,12 @@ aio::Task<Result<MessageId>> Consumer::last_message_id() {
   command.mutable_getlastmessageid()->set_consumer_id(id_);
   command.mutable_getlastmessageid()->set_request_id(request_id);
   const auto connection = connection_;
-  const auto answer = co_await connection->request(command, request_id, client_.options().operation_timeout);
+  const auto answer =
+      co_await connection->request(command, request_id, client_.options().operation_timeout);
   if (!answer) co_return answer.error().with("asking for the last message of " + options_.topic);
   const auto& id = answer->getlastmessageidresponse().last_message_id();
-  co_return MessageId{static_cast<int64_t>(id.ledgerid()), static_cast<int64_t>(id.entryid()), id.partition(),
-                      id.batch_index()};
+  co_return MessageId{static_cast<int64_t>(id.ledgerid()), static_cast<int64_t>(id.entryid()),
+                      id.partition(), id.batch_index()};
 }
 
 aio::Task<Result<void>> Consumer::unsubscribe() {
@@ -336,7 +348,8 @@ aio::Task<Result<void>> Consumer::unsubscribe() {
   command.mutable_unsubscribe()->set_consumer_id(id_);
   command.mutable_unsubscribe()->set_request_id(request_id);
   const auto connection = connection_;
-  const auto answer = co_await connection->request(command, request_id, client_.options().operation_timeout);
+  const auto answer =
+      co_await connection->request(command, request_id, client_.options().operation_timeout);
   if (!answer) co_return answer.error().with("unsubscribing " + options_.subscription);
   co_return Result<void>();
 }
@@ -356,9 +369,11 @@ aio::Task<void> Consumer::close() {
     command.mutable_close_consumer()->set_consumer_id(id_);
     command.mutable_close_consumer()->set_request_id(request_id);
     const auto connection = connection_;
-    // The answer tells that the broker has taken what came before; one that does not come is no harm.
+    // The answer tells that the broker has taken what came before; one that does not come is no
+    // harm.
     const auto answer = co_await connection->request(command, request_id, std::chrono::seconds(2));
-    if (!answer) log::debug(kPart, "closing a consumer of {}: {}", options_.topic, answer.error().text());
+    if (!answer)
+      log::debug(kPart, "closing a consumer of {}: {}", options_.topic, answer.error().text());
   }
   connection_.reset();
   failed_ = Error(Code::cancelled, "the consumer was closed");

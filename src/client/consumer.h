@@ -1,6 +1,7 @@
-// Consumer: the entries of one topic (or partition) by subscription. Hands out whole entries, in the order
-// they came; acknowledgements are confirmed by the broker and repeated after a reconnect, and an entry
-// that is still held, or whose acknowledgement is not confirmed, is not handed out again.
+// Consumer: the entries of one topic (or partition) by subscription. Hands out whole entries, in
+// the order they came; acknowledgements are confirmed by the broker and repeated after a reconnect,
+// and an entry that is still held, or whose acknowledgement is not confirmed, is not handed out
+// again.
 #pragma once
 
 #include <deque>
@@ -43,8 +44,9 @@ class Consumer : public Attached, public std::enable_shared_from_this<Consumer> 
   // Through Client::subscribe.
   aio::Task<Result<void>> open();
 
-  // The next entry's messages; it may have none to deliver (acknowledge it all the same). Code::closed
-  // when the topic was terminated and has been read to its end; another error has ended the consumer.
+  // The next entry's messages; it may have none to deliver (acknowledge it all the same).
+  // Code::closed when the topic was terminated and has been read to its end; another error has
+  // ended the consumer.
   aio::Task<Result<std::shared_ptr<wire::Messages>>> receive();
 
   // An entry (batch_index is ignored). Order does not matter; nothing is waited for.
@@ -89,7 +91,7 @@ class Consumer : public Attached, public std::enable_shared_from_this<Consumer> 
   const ConsumerOptions options_;
   const uint64_t id_;
   aio::Gate gate_;
-  aio::Event changed_;      // connection, queue, failure
+  aio::Event changed_;  // connection, queue, failure
   aio::Event acks_changed_;
   std::shared_ptr<Connection> connection_;
   std::optional<Error> failed_;
@@ -100,13 +102,13 @@ class Consumer : public Attached, public std::enable_shared_from_this<Consumer> 
   std::map<Position, State> held_;
   std::optional<MessageId> last_taken_;  // a reader goes on after it
 
-  size_t window_ = 0;       // permits the broker may have
-  size_t to_give_ = 0;      // taken, not given back as permits
+  size_t window_ = 0;   // permits the broker may have
+  size_t to_give_ = 0;  // taken, not given back as permits
   uint64_t seen_messages_ = 0;
   uint64_t seen_bytes_ = 0;
 
-  std::vector<Position> acks_;           // to be sent
-  std::optional<Position> ack_until_;    // to be sent
+  std::vector<Position> acks_;         // to be sent
+  std::optional<Position> ack_until_;  // to be sent
   size_t acks_in_flight_ = 0;
 };
 

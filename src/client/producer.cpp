@@ -11,7 +11,8 @@ constexpr std::string_view kPart = "client";
 constexpr aio::BackoffPolicy kBackoff{std::chrono::milliseconds(100), std::chrono::seconds(10)};
 
 bool can_pass(const Error& error) {
-  return error.code() == Code::unavailable || error.code() == Code::timeout || error.code() == Code::io;
+  return error.code() == Code::unavailable || error.code() == Code::timeout ||
+         error.code() == Code::io;
 }
 
 }  // namespace
@@ -33,7 +34,8 @@ aio::Task<Result<void>> Producer::open() {
   for (;;) {
     const auto connected = co_await connect();
     if (connected) break;
-    // A name that is taken may be our own of a life before, which the broker has not noticed to be gone.
+    // A name that is taken may be our own of a life before, which the broker has not noticed to be
+    // gone.
     const bool passes = can_pass(connected.error()) ||
                         (connected.error().code() == Code::busy && !options_.name.empty());
     if (!passes || aio::Clock::now() >= deadline) co_return connected.error();
@@ -85,7 +87,8 @@ aio::Task<void> Producer::run() {
     }
     const auto connected = co_await connect();
     if (connected) {
-      log::info(kPart, "producing to {} again; {} entries are sent once more", options_.topic, pending_.size());
+      log::info(kPart, "producing to {} again; {} entries are sent once more", options_.topic,
+                pending_.size());
       continue;
     }
     if (connected.error().cancelled()) co_return;
@@ -113,8 +116,9 @@ void Producer::send(std::span<const wire::Outgoing> messages, Done done) {
   for (const auto& message : messages) {
     if (message.value.size() > message_bytes_max_) {
       ++ticket->open;
-      settle(ticket, Error(Code::too_large, fmt::format("a message of {} bytes; the broker takes {}",
-                                                        message.value.size(), message_bytes_max_)));
+      settle(ticket,
+             Error(Code::too_large, fmt::format("a message of {} bytes; the broker takes {}",
+                                                message.value.size(), message_bytes_max_)));
       continue;
     }
     const bool full = batch_.count() >= options_.batch_messages_max ||
@@ -141,7 +145,8 @@ void Producer::send(std::span<const wire::Outgoing> messages, Done done) {
   }
   if (ticket->open == 1 && !ticket->error) ticket->last = kEarliest;  // no message at all
   if (--ticket->open == 0 && ticket->done) {
-    ticket->done(ticket->error ? Result<MessageId>(*ticket->error) : Result<MessageId>(ticket->last));
+    ticket->done(ticket->error ? Result<MessageId>(*ticket->error)
+                               : Result<MessageId>(ticket->last));
   }
 }
 
@@ -170,9 +175,10 @@ void Producer::seal() {
   auto entry = wire::encode_entry(metadata, payload, options_.compression);
   batch_.clear();
   if (!entry || entry->size() > message_bytes_max_) {
-    const Error why = entry ? Error(Code::too_large, fmt::format("a message of {} bytes; the broker takes {}",
-                                                                 entry->size(), message_bytes_max_))
-                            : entry.error();
+    const Error why =
+        entry ? Error(Code::too_large, fmt::format("a message of {} bytes; the broker takes {}",
+                                                   entry->size(), message_bytes_max_))
+              : entry.error();
     settle(pending, why);
     return;
   }
@@ -256,12 +262,13 @@ void Producer::on_frame(const wire::Frame& frame) {
     return;
   }
   const bool receipt = command.type() == pb::BaseCommand::SEND_RECEIPT;
-  const uint64_t sequence_id = receipt ? command.send_receipt().sequence_id() : command.send_error().sequence_id();
+  const uint64_t sequence_id =
+      receipt ? command.send_receipt().sequence_id() : command.send_error().sequence_id();
   if (pending_.empty() || sequence_id < pending_.front().sequence_id) return;
   if (sequence_id > pending_.front().sequence_id) {
     // A receipt is missing: only a new start brings both sides together again.
-    log::error(kPart, "{}: receipt for {} while {} is the next; connecting again", options_.topic, sequence_id,
-               pending_.front().sequence_id);
+    log::error(kPart, "{}: receipt for {} while {} is the next; connecting again", options_.topic,
+               sequence_id, pending_.front().sequence_id);
     if (connection_) connection_->detach_producer(id_);
     connection_.reset();
     changed_.notify();
@@ -299,7 +306,8 @@ void Producer::on_frame(const wire::Frame& frame) {
   pending_.pop_front();
   pending_bytes_ -= head.entry.size();
   const auto& id = command.send_receipt().message_id();
-  settle(head, MessageId{static_cast<int64_t>(id.ledgerid()), static_cast<int64_t>(id.entryid()), id.partition(),
+  settle(head, MessageId{static_cast<int64_t>(id.ledgerid()), static_cast<int64_t>(id.entryid()),
+                         id.partition(),
                          head.messages > 1 ? static_cast<int32_t>(head.messages) - 1 : -1});
   if (pending_.empty() && batch_.count() > 0) seal();
   changed_.notify();

@@ -26,8 +26,8 @@ struct ProducerOptions {
   pb::CompressionType compression = pb::LZ4;
   size_t batch_messages_max = 1000;
   size_t batch_bytes_max = 128 << 10;
-  // How long a batch that is not full may wait while others are on their way. With none on its way a
-  // message leaves at once.
+  // How long a batch that is not full may wait while others are on their way. With none on its way
+  // a message leaves at once.
   aio::Duration linger = std::chrono::milliseconds(2);
   size_t pending_bytes_max = 16 << 20;  // not receipted; see wait_for_room()
 };
@@ -45,8 +45,8 @@ class Producer : public Attached, public std::enable_shared_from_this<Producer> 
   // Through Client::create_producer.
   aio::Task<Result<void>> open();
 
-  // Copies the messages; never blocks. Whoever sends a lot waits for room first. `done` comes on the
-  // strand, in the order of the calls unless one fails.
+  // Copies the messages; never blocks. Whoever sends a lot waits for room first. `done` comes on
+  // the strand, in the order of the calls unless one fails.
   void send(std::span<const wire::Outgoing> messages, Done done);
 
   bool has_room() const { return pending_bytes_ + batch_.size() < options_.pending_bytes_max; }
@@ -104,9 +104,9 @@ class Producer : public Attached, public std::enable_shared_from_this<Producer> 
   uint64_t next_sequence_id_ = 0;
 
   wire::BatchWriter batch_;
-  uint64_t batch_first_ = 0;           // sequence id
-  wire::pb::MessageMetadata single_;   // of the batch's one message, while it has one
-  size_t single_offset_ = 0;           // where its value begins in the batch
+  uint64_t batch_first_ = 0;          // sequence id
+  wire::pb::MessageMetadata single_;  // of the batch's one message, while it has one
+  size_t single_offset_ = 0;          // where its value begins in the batch
   std::vector<std::shared_ptr<Ticket>> batch_tickets_;
 
   std::deque<Pending> pending_;

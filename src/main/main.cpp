@@ -2,20 +2,77 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "base/log.h"
+#include "cli/command_line.h"
+#include "cli/yaml.h"
+#include "config/field.h"
 #include "main/standalone.h"
 
+namespace {
+
+// `hulse standalone`: its flags win over its file.
+struct StandaloneWords {
+  std::string file;
+  boost::json::object flags;
+};
+
+hulse::Result<void> standalone(const StandaloneWords& words) {
+  hulse::config::Given given;
+  if (!words.file.empty()) {
+    auto read = hulse::cli::read_yaml_object(words.file);
+    if (!read) return read.error().with("--config");
+    given.values = std::move(*read);
+  }
+  for (const auto& [key, value] : words.flags) given.values[key] = value;
+  const auto options =
+      hulse::config::parse<hulse::StandaloneOptions>(hulse::kStandaloneFields, given);
+  if (!options) return options.error();
+  return hulse::run_standalone(*options);
+}
+
+void add_standalone(CLI::App& app, hulse::cli::Action& action) {
+  const auto words = std::make_shared<StandaloneWords>();
+  auto* command = app.add_subcommand("standalone", "Run the broker on this machine");
+  command->add_option("--config", words->file,
+                      "YAML file with the keys below in Pulsar's spelling");
+  for (const auto& field : hulse::kStandaloneFields) {
+    const auto set = [words, key = field.key](const std::string& value) {
+      words->flags[key] = value;
+    };
+    command->add_option_function<std::string>(
+        std::string(hulse::standalone_flag(field.key)), set,
+        fmt::format("{} ({}; default {})", field.help, field.key, field.default_value()));
+  }
+  command->callback([words, &action] { action = [words] { return standalone(*words); }; });
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  CLI::App app{"Hulse: Pulsar IO in one binary", "hulse"};
-  app.require_subcommand(1);
-  hulse::StandaloneOptions options;
-  auto* standalone = app.add_subcommand("standalone", "Run broker and worker on this machine");
-  standalone->add_option("--data-dir", options.data_dir, "Where everything is kept")->capture_default_str();
-  standalone->add_option("--bind", options.host, "Address to listen on")->capture_default_str();
-  standalone->add_option("--broker-port", options.broker_port, "Port of the Pulsar protocol")->capture_default_str();
-  standalone->add_option("--web-port", options.web_port, "Port of the REST interface")->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-  const auto done = hulse::run_standalone(options);
+  const std::string_view path = argc > 0 ? argv[0] : "hulse";
+  const std::string name(path.substr(path.rfind('/') + 1));
+  hulse::cli::Action action;
+  CLI::App app{"Hulse: Pulsar IO in one binary", name};
+  app.set_version_flag("--version", "hulse " HULSE_VERSION);
+  bool debug = false;
+  app.add_flag("--debug", debug, "Log more");
+  if (name == "pulsar-client") {
+    hulse::cli::add_client_commands(app, action);
+  } else {
+    app.require_subcommand(1);
+    add_standalone(app, action);
+    hulse::cli::add_component_commands(app, action);
+    hulse::cli::add_connector_commands(app, action);
+    hulse::cli::add_client_commands(*app.add_subcommand("client", "Produce and consume"), action);
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 1;
+  }
+  if (debug) hulse::log::set_level(hulse::log::Level::debug);
+  const auto done = action();
   if (done) return 0;
-  std::fprintf(stderr, "hulse: %s\n", done.error().text().c_str());
+  hulse::cli::print_error(done.error());
   return 1;
 }

@@ -1,21 +1,23 @@
 #include "main/standalone.h"
 
-#include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdio>
 
 #include "aio/offload.h"
 #include "aio/run.h"
+#include "aio/signals.h"
 #include "aio/threads.h"
 #include "aio/timeout.h"
 #include "base/log.h"
 #include "broker/broker.h"
+#include "broker/rest.h"
 #include "storage/store.h"
 
 namespace hulse {
 namespace {
 
 constexpr std::string_view kPart = "standalone";
+constexpr auto kWebGrace = std::chrono::seconds(2);
 
 double seconds_since_start() {
   // Of the process, not of main(): loading the program is part of what a user waits for.
@@ -30,17 +32,11 @@ double seconds_since_start() {
   for (int field = 3; field < 22; ++field) {
     rest.remove_prefix(std::min(rest.size(), rest.find(' ') + 1));
   }
-  const double started = std::strtod(std::string(rest).c_str(), nullptr) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  const double started =
+      std::strtod(std::string(rest).c_str(), nullptr) / static_cast<double>(::sysconf(_SC_CLK_TCK));
   timespec now{};
   ::clock_gettime(CLOCK_BOOTTIME, &now);
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9 - started;
-}
-
-aio::Task<int> wait_for_signal() {
-  const auto executor = co_await aio::asio::this_coro::executor;
-  aio::asio::basic_signal_set<aio::Executor> signals(executor, SIGTERM, SIGINT);
-  const auto [error, number] = co_await signals.async_wait(aio::as_values);
-  co_return error ? 0 : number;
 }
 
 class Standalone {
@@ -57,28 +53,53 @@ class Standalone {
     broker::Options broker_options;
     broker_options.host = options_.host;
     broker_options.port = options_.broker_port;
-    broker_ = std::make_unique<broker::Broker>(broker_options, *store_, strand, disk_threads_.next());
-    const auto started = co_await aio::on(strand, broker_->start());
+    broker_ =
+        std::make_unique<broker::Broker>(broker_options, *store_, strand, disk_threads_.next());
+    auto started = co_await aio::on(strand, broker_->start());
+    if (started) started = co_await aio::on(strand, start_web());
     if (started) {
-      std::printf("hulse standalone is ready: broker %s, data %s (%.2f s)\n",
-                  broker_->service_url().c_str(), options_.data_dir.c_str(), seconds_since_start());
+      std::printf("hulse standalone is ready: broker %s, web http://%s, data %s (%.2f s)\n",
+                  broker_->service_url().c_str(), aio::to_string(web_->endpoint()).c_str(),
+                  options_.data_dir.c_str(), seconds_since_start());
       std::fflush(stdout);
-      const int number = co_await wait_for_signal();
+      const int number = co_await aio::wait_for_signal();
       log::info(kPart, "stopping on {}", ::strsignal(number));
     }
+    if (web_) co_await aio::on(strand, web_->stop(kWebGrace));
     co_await aio::on(strand, broker_->stop());
-    const auto closed = co_await aio::offload(disk_threads_.next(), [this] { return store_->close(); });
+    const auto closed =
+        co_await aio::offload(disk_threads_.next(), [this] { return store_->close(); });
     if (!started) co_return started.error();
     co_return closed;
   }
 
  private:
+  // On the broker's strand, where topics can be looked at.
+  aio::Task<Result<void>> start_web() {
+    aio::HttpServerOptions options;
+    options.host = options_.host;
+    options.port = options_.web_port;
+    auto server = co_await aio::HttpServer::start(options, [this](aio::HttpRequest request) {
+      return broker::handle(*broker_, std::move(request));
+    });
+    if (!server) {
+      if (server.error().code() != Code::busy) co_return server.error();
+      co_return Error(Code::busy,
+                      fmt::format("port {} of {} is taken by another program; stop it or choose "
+                                  "another one with --web-port",
+                                  options_.web_port, options_.host));
+    }
+    web_ = std::move(*server);
+    co_return Result<void>();
+  }
+
   const StandaloneOptions options_;
   // Threads go last: what they run has ended by then.
   aio::Threads broker_threads_{"broker", 1};
   aio::Threads disk_threads_{"disk", 2};
   std::unique_ptr<storage::Store> store_;
   std::unique_ptr<broker::Broker> broker_;
+  std::unique_ptr<aio::HttpServer> web_;
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "config/field.h"
 
 namespace hulse {
 
@@ -14,8 +15,24 @@ struct StandaloneOptions {
   uint16_t web_port = 8080;
 };
 
-// Runs until SIGTERM or SIGINT, then stops cleanly. Prints one line on standard output when clients can
-// produce. Fails with one sentence when it cannot start.
+inline constexpr config::Field kStandaloneFields[] = {
+    config::field<&StandaloneOptions::data_dir>("dataDir", "Where everything is kept"),
+    config::field<&StandaloneOptions::host>("bindAddress", "Address to listen on"),
+    config::field<&StandaloneOptions::broker_port>("brokerServicePort",
+                                                   "Port of the Pulsar protocol"),
+    config::field<&StandaloneOptions::web_port>("webServicePort", "Port of the web interface"),
+};
+
+// The flag of a key: "--broker-port" of "brokerServicePort".
+constexpr std::string_view standalone_flag(std::string_view key) {
+  if (key == "dataDir") return "--data-dir";
+  if (key == "bindAddress") return "--bind";
+  if (key == "brokerServicePort") return "--broker-port";
+  return "--web-port";
+}
+
+// Runs until SIGTERM or SIGINT, then stops cleanly. Prints one line on standard output when clients
+// can produce. Fails with one sentence when it cannot start.
 Result<void> run_standalone(const StandaloneOptions& options);
 
 }  // namespace hulse

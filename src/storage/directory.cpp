@@ -53,7 +53,8 @@ Result<File> File::open(const std::string& path, int flags) {
 }
 
 Error file_error(const std::string& path, int error) {
-  const Code code = error == EACCES || error == EPERM || error == EROFS ? Code::permission : Code::io;
+  const Code code =
+      error == EACCES || error == EPERM || error == EROFS ? Code::permission : Code::io;
   return Error(code, fmt::format("{}: {}", path, errno_text(error)));
 }
 
@@ -68,8 +69,8 @@ Result<std::string> read_at(const File& file, uint64_t offset, size_t size) {
   std::string out(size, '\0');
   size_t done = 0;
   while (done < size) {
-    const ssize_t got = ::pread(file.fd(), out.data() + done, size - done,
-                                static_cast<off_t>(offset + done));
+    const ssize_t got =
+        ::pread(file.fd(), out.data() + done, size - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return Error(Code::io, errno_text(errno));
     if (got == 0) break;
@@ -92,7 +93,8 @@ Result<Directory> Directory::open(std::string path) {
       if (name == "format.new" || name == "lock") continue;
       return Error(Code::invalid,
                    fmt::format("{} holds \"{}\" but is not a Hulse data directory; choose an empty "
-                               "or a new one with --data-dir", path, name));
+                               "or a new one with --data-dir",
+                               path, name));
     }
     if (error) return Error(Code::io, error.message()).with(where);
   } else {
@@ -109,7 +111,8 @@ Result<Directory> Directory::open(std::string path) {
   if (::flock(lock->fd(), LOCK_EX | LOCK_NB) != 0) {
     if (errno == EWOULDBLOCK) {
       return Error(Code::busy, fmt::format("data directory {} is in use by another hulse process; "
-                                           "stop that one or choose another --data-dir", path));
+                                           "stop that one or choose another --data-dir",
+                                           path));
     }
     return file_error(path + "/lock", errno).with(where);
   }

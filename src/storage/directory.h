@@ -30,8 +30,8 @@ class File {
 
 class Directory {
  public:
-  // Creates it if absent. Refuses a directory of something else, one that another process holds and one
-  // that cannot be written, each with a sentence that says so.
+  // Creates it if absent. Refuses a directory of something else, one that another process holds and
+  // one that cannot be written, each with a sentence that says so.
   static Result<Directory> open(std::string path);
 
   const std::string& path() const { return path_; }

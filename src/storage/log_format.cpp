@@ -23,7 +23,8 @@ struct Group {
 
 bool parse_group_header(std::string_view bytes, uint32_t seed, Group& group) {
   if (bytes.size() < kGroupHeaderSize || get_u32(bytes.data()) != kGroupMagic) return false;
-  if (crc32c(seed, bytes.substr(8, kGroupHeaderSize - 8)) != get_u32(bytes.data() + 4)) return false;
+  if (crc32c(seed, bytes.substr(8, kGroupHeaderSize - 8)) != get_u32(bytes.data() + 4))
+    return false;
   group.number = get_u64(bytes.data() + 8);
   group.size = get_u32(bytes.data() + 16);
   group.count = get_u32(bytes.data() + 20);
@@ -47,9 +48,10 @@ bool parse_group(std::string_view bytes, const Group& group, uint32_t seed, uint
   return rest.empty();
 }
 
-// Where after `from` a whole group with a higher number begins: it was written after the one before it
-// had been synced, so what lies between is damage, not a torn end.
-bool later_group(std::string_view segment, size_t from, uint32_t seed, uint64_t number, size_t& at) {
+// Where after `from` a whole group with a higher number begins: it was written after the one before
+// it had been synced, so what lies between is damage, not a torn end.
+bool later_group(std::string_view segment, size_t from, uint32_t seed, uint64_t number,
+                 size_t& at) {
   char magic[4];
   put_u32(magic, kGroupMagic);
   for (size_t i = segment.find(std::string_view(magic, 4), from); i != std::string_view::npos;

@@ -6,7 +6,8 @@
 //   record    u32 crc · u32 payload size · u8 kind · u64 topic · u64 index · payload
 //
 // A group is what one sync made durable: it counts as a whole or not at all. Checksums are CRC32C
-// seeded with the segment's id, so that bytes of another segment never pass. Integers are big-endian.
+// seeded with the segment's id, so that bytes of another segment never pass. Integers are
+// big-endian.
 #pragma once
 
 #include <cstdint>
@@ -47,7 +48,7 @@ struct Change {
 std::string encode_changes(const std::vector<Change>& changes);
 Result<std::vector<Change>> parse_changes(std::string_view payload);
 
-std::string segment_name(uint64_t id);                // "000000000000002a.log"
+std::string segment_name(uint64_t id);  // "000000000000002a.log"
 bool parse_segment_name(std::string_view name, uint64_t& id);
 uint32_t segment_seed(uint64_t id);
 
@@ -70,9 +71,9 @@ struct Scan {
   uint64_t cut = 0;  // bytes of a torn last group after `end`
 };
 
-// Walks the groups of a segment from its start and hands out every record. A last group that is torn
-// (a crash during its write: nobody was told that it is durable) ends the walk; damage before the last
-// group is Code::corrupt, naming segment and offset.
+// Walks the groups of a segment from its start and hands out every record. A last group that is
+// torn (a crash during its write: nobody was told that it is durable) ends the walk; damage before
+// the last group is Code::corrupt, naming segment and offset.
 Result<Scan> scan_segment(std::string_view segment, uint64_t id,
                           const std::function<void(const Record&)>& found);
 

@@ -82,7 +82,8 @@ class StoreTest : public testing::Test {
 TEST_F(StoreTest, KeepsEntriesAndKeysOverACrash) {
   ASSERT_TRUE(open());
   std::vector<std::future<Result<void>>> waiting;
-  for (uint64_t i = 0; i < 100; ++i) waiting.push_back(append(i % 3, i, "entry " + std::to_string(i)));
+  for (uint64_t i = 0; i < 100; ++i)
+    waiting.push_back(append(i % 3, i, "entry " + std::to_string(i)));
   for (auto& done : waiting) EXPECT_TRUE(done.get());
   EXPECT_TRUE(change({{"a", "1"}, {"b", "2"}}));
   EXPECT_TRUE(change({{"a", std::nullopt}, {"c", "3"}}));
@@ -106,7 +107,8 @@ TEST_F(StoreTest, SealedSegmentsAreReadAndTrimmedOnesGo) {
   const std::string filler(200, 'x');
   std::vector<std::future<Result<void>>> waiting;
   for (uint64_t i = 0; i < kCount; ++i) {
-    waiting.push_back(append(1, 2 * i, filler + std::to_string(i)));  // every second index is a hole
+    waiting.push_back(
+        append(1, 2 * i, filler + std::to_string(i)));  // every second index is a hole
     if (i % 50 == 0) EXPECT_TRUE(waiting.back().get());
     if (i % 50 == 0) waiting.pop_back();
   }
@@ -185,7 +187,8 @@ TEST_F(StoreTest, DamageInASealedSegmentIsNamedWhenRead) {
   ::close(fd);
   const auto read = store_->read(9, 0, 1, 1);
   ASSERT_FALSE(read);
-  EXPECT_NE(read.error().text().find("entry 0 of topic id 9"), std::string::npos) << read.error().text();
+  EXPECT_NE(read.error().text().find("entry 0 of topic id 9"), std::string::npos)
+      << read.error().text();
 }
 
 TEST_F(StoreTest, OneProcessAndNoForeignDirectory) {

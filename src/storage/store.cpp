@@ -20,12 +20,12 @@ namespace hulse::storage {
 namespace {
 
 constexpr std::string_view kPart = "storage";
-constexpr size_t kWriteBytesMax = 1 << 20;   // of one pwritev
-constexpr size_t kIndexBlock = 512;          // entries in one index value of a sealed segment
+constexpr size_t kWriteBytesMax = 1 << 20;  // of one pwritev
+constexpr size_t kIndexBlock = 512;         // entries in one index value of a sealed segment
 constexpr size_t kOpenFilesMax = 64;
-constexpr size_t kReadGapMax = 64 << 10;     // read over, rather than read twice
-constexpr size_t kReadBytesMax = 1 << 20;    // of one pread
-constexpr size_t kLingerBytesMax = 64 << 10; // a group this large needs no company
+constexpr size_t kReadGapMax = 64 << 10;      // read over, rather than read twice
+constexpr size_t kReadBytesMax = 1 << 20;     // of one pread
+constexpr size_t kLingerBytesMax = 64 << 10;  // a group this large needs no company
 
 std::string key_of(char prefix, uint64_t a) {
   std::string key(9, prefix);
@@ -38,8 +38,8 @@ std::string key_of(char prefix, uint64_t a, uint64_t b) {
   put_u64(key.data() + 9, b);
   return key;
 }
-// 'M' key: the caller's. 'I' topic, first index: where entries lie in a sealed segment. 'S' segment: its
-// topics with their last index. 'T' topic: first index that is not trimmed.
+// 'M' key: the caller's. 'I' topic, first index: where entries lie in a sealed segment. 'S'
+// segment: its topics with their last index. 'T' topic: first index that is not trimmed.
 std::string user_key(std::string_view key) { return "M" + std::string(key); }
 
 }  // namespace
@@ -98,6 +98,10 @@ Result<void> Store::close() {
   if (!writer_.joinable()) return {};
   writer_.join();
   if (broken_) return *broken_;
+  // The space set aside for the last segment is not needed while nobody writes.
+  if (::ftruncate(active_file_.fd(), static_cast<off_t>(write_offset_)) != 0) {
+    return file_error(directory_.log_path(), errno);
+  }
   return tables_->flush();
 }
 
@@ -141,7 +145,8 @@ Result<void> Store::recover() {
   }
   for (const auto& [id, segment] : segments_) {
     if (!std::binary_search(ids.begin(), ids.end(), id)) {
-      return Error(Code::corrupt, fmt::format("{}/{} is missing", directory_.log_path(), segment_name(id)));
+      return Error(Code::corrupt,
+                   fmt::format("{}/{} is missing", directory_.log_path(), segment_name(id)));
     }
   }
   const auto flushed = tables_->flush();
@@ -149,13 +154,13 @@ Result<void> Store::recover() {
   return start_segment();
 }
 
-// Reads a segment that was not sealed before the last stop, applies what the tables have not seen, and
-// seals it.
+// Reads a segment that was not sealed before the last stop, applies what the tables have not seen,
+// and seals it.
 Result<void> Store::recover_segment(uint64_t id, bool last, const LogPosition& applied) {
   const std::string path = directory_.log_path() + "/" + segment_name(id);
   auto file = File::open(path, O_RDWR);
   if (!file) return file.error();
-  struct stat info {};
+  struct stat info{};
   if (::fstat(file->fd(), &info) != 0) return file_error(path, errno);
   auto bytes = read_at(*file, 0, static_cast<size_t>(info.st_size));
   if (!bytes) return bytes.error().with(path);
@@ -168,7 +173,8 @@ Result<void> Store::recover_segment(uint64_t id, bool last, const LogPosition& a
   Segment segment;
   std::optional<Error> failed;
   const auto scan = scan_segment(*bytes, id, [&](const Record& record) {
-    const bool seen = id < applied.segment || (id == applied.segment && record.offset < applied.offset);
+    const bool seen =
+        id < applied.segment || (id == applied.segment && record.offset < applied.offset);
     if (record.kind == RecordKind::entry) {
       active_index_[record.topic].push_back(
           {record.index, id, record.offset, static_cast<uint32_t>(record.payload.size())});
@@ -189,12 +195,16 @@ Result<void> Store::recover_segment(uint64_t id, bool last, const LogPosition& a
   if (!scan) return scan.error();
   if (failed) return failed->with(segment_name(id));
   if (scan->cut > 0 && !last) {
-    return Error(Code::corrupt, fmt::format("segment {} ends in damage at byte {}, and it is not the "
-                                            "last one", segment_name(id), scan->end));
+    return Error(Code::corrupt,
+                 fmt::format("segment {} ends in damage at byte {}, and it is not the "
+                             "last one",
+                             segment_name(id), scan->end));
   }
   if (scan->cut > 0) {
-    log::warn(kPart, "cut {} bytes of an unfinished write off {} at byte {}; nothing in them was acknowledged",
-              scan->cut, path, scan->end);
+    log::warn(
+        kPart,
+        "cut {} bytes of an unfinished write off {} at byte {}; nothing in them was acknowledged",
+        scan->cut, path, scan->end);
     cut_bytes_ += scan->cut;
   }
   if (::ftruncate(file->fd(), static_cast<off_t>(scan->end)) != 0 || ::fsync(file->fd()) != 0) {
@@ -219,7 +229,8 @@ Result<void> Store::start_segment() {
     return file_error(path, code);
   }
   const std::string header = encode_segment_header(id);
-  if (::pwrite(file->fd(), header.data(), header.size(), 0) != static_cast<ssize_t>(header.size()) ||
+  if (::pwrite(file->fd(), header.data(), header.size(), 0) !=
+          static_cast<ssize_t>(header.size()) ||
       ::fsync(file->fd()) != 0) {
     return file_error(path, errno);
   }
@@ -267,15 +278,23 @@ void Store::seal_segment() {
 
 // ---- requests
 
-void Store::append(TopicId topic, uint64_t index, Bytes payload, aio::Executor executor, Done done) {
-  submit({.kind = RecordKind::entry, .topic = topic, .index = index, .payload = std::move(payload),
-          .executor = executor, .done = std::move(done)});
+void Store::append(TopicId topic, uint64_t index, Bytes payload, aio::Executor executor,
+                   Done done) {
+  submit({.kind = RecordKind::entry,
+          .topic = topic,
+          .index = index,
+          .payload = std::move(payload),
+          .executor = executor,
+          .done = std::move(done)});
 }
 
 void Store::change(std::vector<Change> changes, aio::Executor executor, Done done) {
   auto payload = Bytes::from(encode_changes(changes));
-  submit({.kind = RecordKind::changes, .payload = std::move(payload), .changes = std::move(changes),
-          .executor = executor, .done = std::move(done)});
+  submit({.kind = RecordKind::changes,
+          .payload = std::move(payload),
+          .changes = std::move(changes),
+          .executor = executor,
+          .done = std::move(done)});
 }
 
 void Store::trim(TopicId topic, uint64_t index) {
@@ -343,18 +362,20 @@ Result<void> Store::write_group(std::vector<Request>& group) {
     const std::string old = directory_.log_path() + "/" + segment_name(id);
     if (::ftruncate(active_file_.fd(), static_cast<off_t>(write_offset_)) != 0 ||
         ::fsync(active_file_.fd()) != 0) {
-      broken_ = file_error(old, errno);
+      break_down(file_error(old, errno));
       return *broken_;
     }
     const auto started = start_segment();
-    if (!started) return started.error();  // the present one stays the last: tried again with each group
-    const std::lock_guard lock(index_mutex_);
+    if (!started)
+      return started.error();  // the present one stays the last: tried again with each group
+    std::unique_lock lock(index_mutex_);
     auto active = segments_.extract(std::prev(segments_.end()));
     seal_segment();
     const auto applied = tables_->apply({id + 1, 0});
     segments_.insert(std::move(active));
+    lock.unlock();
     if (!applied) {
-      broken_ = applied.error();
+      break_down(applied.error());
       return *broken_;
     }
   }
@@ -369,7 +390,8 @@ Result<void> Store::write_group(std::vector<Request>& group) {
   uint64_t offset = write_offset_ + kGroupHeaderSize;
   char* header = headers.data() + kGroupHeaderSize;
   for (auto& request : group) {
-    encode_record_header(header, seed, request.kind, request.topic, request.index, request.payload.view());
+    encode_record_header(header, seed, request.kind, request.topic, request.index,
+                         request.payload.view());
     parts.push_back({header, kRecordHeaderSize});
     if (!request.payload.empty()) {
       parts.push_back({const_cast<char*>(request.payload.data()), request.payload.size()});
@@ -387,8 +409,8 @@ Result<void> Store::write_group(std::vector<Request>& group) {
     while (next + count < parts.size() && count < IOV_MAX && bytes < kWriteBytesMax) {
       bytes += parts[next + count++].iov_len;
     }
-    ssize_t written = ::pwritev(active_file_.fd(), &parts[next], static_cast<int>(count),
-                                static_cast<off_t>(at));
+    ssize_t written =
+        ::pwritev(active_file_.fd(), &parts[next], static_cast<int>(count), static_cast<off_t>(at));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return file_error(path, errno);
     at += static_cast<uint64_t>(written);
@@ -402,9 +424,10 @@ Result<void> Store::write_group(std::vector<Request>& group) {
     }
   }
   if (::fdatasync(active_file_.fd()) != 0) {
-    // The kernel may have dropped what it could not write: trying again would only look like success.
-    broken_ = file_error(path, errno).with("syncing the log; nothing is stored until hulse is restarted");
-    log::error(kPart, "{}", broken_->text());
+    // The kernel may have dropped what it could not write: trying again would only look like
+    // success.
+    break_down(file_error(path, errno)
+                   .with("syncing the log; nothing is stored until hulse is restarted"));
     return *broken_;
   }
   write_offset_ = at;
@@ -441,8 +464,7 @@ Result<void> Store::apply_group(const std::vector<Request>& group) {
   const auto applied = tables_->apply({segments_.rbegin()->first, write_offset_});
   if (!applied) {
     // The log has it, the tables do not: only a restart brings them together again.
-    broken_ = applied.error();
-    log::error(kPart, "{}", broken_->text());
+    break_down(applied.error());
   }
   return applied;
 }
@@ -484,6 +506,17 @@ void Store::complete(std::vector<Request>& group, const Result<void>& result) {
   }
 }
 
+void Store::break_down(Error why) {
+  log::error(kPart, "{}", why.text());
+  const std::lock_guard lock(index_mutex_);
+  broken_ = std::move(why);
+}
+
+std::optional<Error> Store::broken() const {
+  const std::lock_guard lock(index_mutex_);
+  return broken_;
+}
+
 void Store::remove_unneeded_segments() {
   if (broken_) return;
   std::vector<uint64_t> unneeded;
@@ -508,8 +541,7 @@ void Store::remove_unneeded_segments() {
   auto result = tables_->apply({segments_.rbegin()->first, write_offset_});
   if (result) result = tables_->flush();
   if (!result) {
-    broken_ = result.error();
-    log::error(kPart, "{}", broken_->text());
+    break_down(result.error());
     return;
   }
   for (const uint64_t id : unneeded) {
@@ -602,7 +634,8 @@ Result<std::vector<Stored>> Store::read(TopicId topic, uint64_t from, size_t ent
     size_t wanted = total + locations[i].size;
     while (end < locations.size() && locations[end].segment == locations[i].segment &&
            locations[end].offset <= end_offset + kReadGapMax && wanted < bytes_max &&
-           locations[end].offset + kRecordHeaderSize + locations[end].size - begin_offset <= kReadBytesMax) {
+           locations[end].offset + kRecordHeaderSize + locations[end].size - begin_offset <=
+               kReadBytesMax) {
       end_offset = locations[end].offset + kRecordHeaderSize + locations[end].size;
       wanted += locations[end++].size;
     }
@@ -619,7 +652,8 @@ Result<std::vector<Stored>> Store::read(TopicId topic, uint64_t from, size_t ent
                               ? parse_record(chunk.view().substr(start), seed)
                               : Result<Record>(Error(Code::corrupt, "the segment is too short"));
       if (!record || record->topic != topic || record->index != at.index) {
-        const Error why = record ? Error(Code::corrupt, "another record lies there") : record.error();
+        const Error why =
+            record ? Error(Code::corrupt, "another record lies there") : record.error();
         return why.with(fmt::format("entry {} of topic id {} at byte {} of {}", at.index, topic,
                                     at.offset, segment_name(at.segment)));
       }
@@ -634,7 +668,8 @@ Result<std::optional<std::string>> Store::get(std::string_view key) const {
   return tables_->get(user_key(key));
 }
 
-Result<std::vector<std::pair<std::string, std::string>>> Store::scan(std::string_view prefix) const {
+Result<std::vector<std::pair<std::string, std::string>>> Store::scan(
+    std::string_view prefix) const {
   std::vector<std::pair<std::string, std::string>> out;
   const std::string full = user_key(prefix);
   const auto scanned = tables_->scan(full, full, [&](std::string_view key, std::string_view value) {

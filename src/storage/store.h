@@ -1,8 +1,8 @@
 // Store: everything durable of the embedded broker, in one log with one sync.
 //
-// Entries of topics and changes of keys (metadata, cursors) are records of one append-only segment log;
-// whatever waits while a sync runs shares the next one. Keys are also held in tables (tables.h), which
-// are rolled forward from the log at open. Used by the broker.
+// Entries of topics and changes of keys (metadata, cursors) are records of one append-only segment
+// log; whatever waits while a sync runs shares the next one. Keys are also held in tables
+// (tables.h), which are rolled forward from the log at open. Used by the broker.
 #pragma once
 
 #include <atomic>
@@ -80,8 +80,8 @@ class Store {
   // Entries before `index` are not needed any more; whole segments go when nobody needs them.
   void trim(TopicId topic, uint64_t index);
 
-  // Blocking; any thread. Entries from `from` on, in order: at least one if there is one, then up to
-  // either limit. Code::corrupt names the damaged record.
+  // Blocking; any thread. Entries from `from` on, in order: at least one if there is one, then up
+  // to either limit. Code::corrupt names the damaged record.
   Result<std::vector<Stored>> read(TopicId topic, uint64_t from, size_t entries_max,
                                    size_t bytes_max) const;
 
@@ -91,6 +91,9 @@ class Store {
 
   Extent extent(TopicId topic) const;
   StoreStats stats() const;
+
+  // Why nothing can be stored any more (a failed sync), if so. Any thread.
+  std::optional<Error> broken() const;
 
   // Bytes of a torn last group that recovery cut off; 0 after a clean stop.
   uint64_t cut_bytes() const { return cut_bytes_; }
@@ -117,9 +120,11 @@ class Store {
   void apply_trim(TopicId topic, uint64_t index);
   void complete(std::vector<Request>& group, const Result<void>& result);
   void remove_unneeded_segments();
+  void break_down(Error why);
 
   std::vector<Location> locate(TopicId topic, uint64_t from, size_t entries_max) const;
-  Result<std::vector<Location>> locate_sealed(TopicId topic, uint64_t from, size_t entries_max) const;
+  Result<std::vector<Location>> locate_sealed(TopicId topic, uint64_t from,
+                                              size_t entries_max) const;
   Result<std::shared_ptr<File>> segment_file(uint64_t id) const;
 
   const Options options_;
@@ -133,9 +138,9 @@ class Store {
   uint64_t write_offset_ = 0;
   File active_file_;
   uint64_t applied_groups_since_flush_ = 0;
-  std::optional<Error> broken_;  // after a failed sync nothing is written any more
 
   mutable std::mutex index_mutex_;
+  std::optional<Error> broken_;           // after a failed sync nothing is written any more
   std::map<uint64_t, Segment> segments_;  // all of them, the active one last
   std::unordered_map<TopicId, Extent> extents_;
   std::unordered_map<TopicId, std::vector<Location>> active_index_;

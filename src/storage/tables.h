@@ -1,5 +1,5 @@
-// Tables: RocksDB as the table form of what the log said. Its own write-ahead log is off: the log is
-// ours, and every batch carries the log position up to which it was applied.
+// Tables: RocksDB as the table form of what the log said. Its own write-ahead log is off: the log
+// is ours, and every batch carries the log position up to which it was applied.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +32,9 @@ class Tables {
 
   Result<std::optional<std::string>> get(std::string_view key) const;
   // From `start`, in key order, while keys begin with `prefix` and `found` returns true.
-  Result<void> scan(std::string_view prefix, std::string_view start,
-                    const std::function<bool(std::string_view key, std::string_view value)>& found) const;
+  Result<void> scan(
+      std::string_view prefix, std::string_view start,
+      const std::function<bool(std::string_view key, std::string_view value)>& found) const;
   // The last key at or before `key` that begins with `prefix`.
   Result<std::optional<std::pair<std::string, std::string>>> at_or_before(
       std::string_view key, std::string_view prefix) const;

@@ -54,7 +54,8 @@ Result<void> compress(pb::CompressionType codec, std::string_view plain, std::st
       return {};
     }
   }
-  return Error(Code::invalid, fmt::format("compression type {} is unknown", static_cast<int>(codec)));
+  return Error(Code::invalid,
+               fmt::format("compression type {} is unknown", static_cast<int>(codec)));
 }
 
 Result<std::string> decompress(pb::CompressionType codec, std::string_view packed,
@@ -67,10 +68,11 @@ Result<std::string> decompress(pb::CompressionType codec, std::string_view packe
   switch (codec) {
     case pb::NONE: return std::string(packed);
     case pb::LZ4: {
-      const int size = LZ4_decompress_safe(packed.data(), plain.data(),
-                                           static_cast<int>(packed.size()),
-                                           static_cast<int>(plain.size()));
-      if (size < 0 || static_cast<size_t>(size) != plain_size) return failed(codec, "damaged block");
+      const int size =
+          LZ4_decompress_safe(packed.data(), plain.data(), static_cast<int>(packed.size()),
+                              static_cast<int>(plain.size()));
+      if (size < 0 || static_cast<size_t>(size) != plain_size)
+        return failed(codec, "damaged block");
       return plain;
     }
     case pb::ZLIB: {
@@ -90,13 +92,15 @@ Result<std::string> decompress(pb::CompressionType codec, std::string_view packe
     case pb::SNAPPY: {
       size_t size = 0;
       if (!snappy::GetUncompressedLength(packed.data(), packed.size(), &size) ||
-          size != plain_size || !snappy::RawUncompress(packed.data(), packed.size(), plain.data())) {
+          size != plain_size ||
+          !snappy::RawUncompress(packed.data(), packed.size(), plain.data())) {
         return failed(codec, "damaged block");
       }
       return plain;
     }
   }
-  return Error(Code::invalid, fmt::format("compression type {} is unknown", static_cast<int>(codec)));
+  return Error(Code::invalid,
+               fmt::format("compression type {} is unknown", static_cast<int>(codec)));
 }
 
 Result<pb::CompressionType> parse_compression(std::string_view name) {
@@ -104,8 +108,10 @@ Result<pb::CompressionType> parse_compression(std::string_view name) {
   for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   pb::CompressionType codec = pb::NONE;
   if (pb::CompressionType_Parse(upper, &codec)) return codec;
-  return Error(Code::invalid, fmt::format("{} is not a compression type; there are NONE, LZ4, ZLIB, "
-                                          "ZSTD and SNAPPY", name));
+  return Error(Code::invalid,
+               fmt::format("{} is not a compression type; there are NONE, LZ4, ZLIB, "
+                           "ZSTD and SNAPPY",
+                           name));
 }
 
 }  // namespace hulse::wire

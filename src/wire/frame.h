@@ -2,7 +2,8 @@
 //
 //   simple frame    u32 total · u32 command size · BaseCommand
 //   payload frame   u32 total · u32 command size · BaseCommand · entry         (SEND and MESSAGE)
-//   entry           [u16 0x0e02 · u32 size · BrokerEntryMetadata]               (broker to client only)
+//   entry           [u16 0x0e02 · u32 size · BrokerEntryMetadata]               (broker to client
+//   only)
 //                   [u16 0x0e01 · u32 crc32c] · u32 metadata size · MessageMetadata · payload
 //
 // Sizes are big-endian; `total` counts what follows it; the checksum covers what follows it.
@@ -46,8 +47,8 @@ struct Entry {
   Bytes payload;  // as stored: compressed, and a batch if the metadata says so
 };
 
-// Where a stored entry's parts lie. Fails with Code::corrupt when they do not fit or the checksum is
-// wrong; an entry without a checksum passes.
+// Where a stored entry's parts lie. Fails with Code::corrupt when they do not fit or the checksum
+// is wrong; an entry without a checksum passes.
 Result<Entry> parse_entry(const Bytes& entry);
 // The same without keeping the payload: for a broker that looks at the metadata only.
 Result<pb::MessageMetadata> parse_metadata(std::string_view entry);

@@ -9,8 +9,8 @@ namespace {
 
 Error corrupt(std::string what) { return Error(Code::corrupt, std::move(what)); }
 
-// Protobuf by hand for SingleMessageMetadata (PulsarApi): it stands before every message of a batch, so
-// it is most of a batch's coding time, and nearly always has payload_size alone.
+// Protobuf by hand for SingleMessageMetadata (PulsarApi): it stands before every message of a
+// batch, so it is most of a batch's coding time, and nearly always has payload_size alone.
 enum Tag : uint8_t {
   kProperties = 1 << 3 | 2,
   kPartitionKey = 2 << 3 | 2,
@@ -121,8 +121,8 @@ bool parse_single(std::string_view in, Single& single) {
       case kNullValue:
         if (!get_varint(in, number)) return false;
         (tag == kCompactedOut ? single.compacted_out
-                              : tag == kNullValue ? single.null_value : single.key_is_base64) =
-            number != 0;
+         : tag == kNullValue  ? single.null_value
+                              : single.key_is_base64) = number != 0;
         break;
       default:
         if (!skip_field(in, tag)) return false;
@@ -144,7 +144,8 @@ Result<std::string_view> decode_key(Messages& out, std::string_view text) {
   return std::string_view(out.keys.back());
 }
 
-Result<void> read_single(Messages& out, std::string_view payload, MessageId id, uint32_t redelivered) {
+Result<void> read_single(Messages& out, std::string_view payload, MessageId id,
+                         uint32_t redelivered) {
   const auto& metadata = out.metadata;
   Message message;
   message.value = payload;
@@ -174,7 +175,8 @@ Result<void> read_single(Messages& out, std::string_view payload, MessageId id, 
 Result<void> read_batch(Messages& out, std::string_view payload, MessageId id,
                         std::span<const int64_t> ack_set, uint32_t redelivered) {
   const auto& metadata = out.metadata;
-  // A message has at least 4 bytes of size before it: a count above that is a lie, not an allocation.
+  // A message has at least 4 bytes of size before it: a count above that is a lie, not an
+  // allocation.
   out.list.reserve(std::min<size_t>(out.batch_size, payload.size() / 4 + 1));
   for (uint32_t index = 0; index < out.batch_size; ++index) {
     if (payload.size() < 4) return corrupt(fmt::format("batch ends before message {}", index));
@@ -221,8 +223,8 @@ void BatchWriter::append(const Outgoing& message, uint64_t sequence_id) {
   payload_.resize(at + 4);
   for (const auto& [key, value] : message.properties) {
     payload_ += static_cast<char>(kProperties);
-    put_varint(payload_, 2 + varint_size(key.size()) + key.size() + varint_size(value.size()) +
-                             value.size());
+    put_varint(payload_,
+               2 + varint_size(key.size()) + key.size() + varint_size(value.size()) + value.size());
     put_text(payload_, 1 << 3 | 2, key);
     put_text(payload_, 2 << 3 | 2, value);
   }
@@ -279,6 +281,7 @@ Result<std::shared_ptr<Messages>> decode_messages(Bytes entry, MessageId id,
   if (!parsed) return parsed.error();
   auto out = std::make_shared<Messages>();
   out->entry = std::move(entry);
+  out->id = id;
   out->metadata = std::move(parsed->metadata);
   const auto& metadata = out->metadata;
   std::string_view payload = parsed->payload.view();
@@ -287,7 +290,8 @@ Result<std::shared_ptr<Messages>> decode_messages(Bytes entry, MessageId id,
     return Error(Code::invalid, "the message is encrypted and this consumer has no key");
   }
   if (metadata.compression() != pb::NONE) {
-    auto plain = decompress(metadata.compression(), payload, metadata.uncompressed_size(), size_max);
+    auto plain =
+        decompress(metadata.compression(), payload, metadata.uncompressed_size(), size_max);
     if (!plain) return plain.error();
     out->plain = std::move(*plain);
     payload = out->plain;

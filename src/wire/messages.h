@@ -52,12 +52,13 @@ void describe(const Outgoing& message, pb::MessageMetadata& metadata);
 // The messages of one received entry; views point into it or into the decompressed payload.
 struct Messages {
   std::vector<Message> list;  // without those compacted out, acknowledged already, or markers
+  MessageId id;               // of the entry
   uint32_t batch_size = 1;    // messages in the entry as it was sent: what permits are counted in
   pb::MessageMetadata metadata;
 
   Bytes entry;
-  std::string plain;                       // the decompressed payload, if it was compressed
-  std::deque<std::string> keys;            // keys that had to be decoded from Base64
+  std::string plain;             // the decompressed payload, if it was compressed
+  std::deque<std::string> keys;  // keys that had to be decoded from Base64
   std::vector<std::vector<Property>> properties;
 };
 

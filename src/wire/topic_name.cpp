@@ -61,7 +61,8 @@ Result<TopicName> TopicName::parse(std::string_view text) {
   } else {
     return refuse("it is a name, tenant/namespace/name or persistent://tenant/namespace/name");
   }
-  if (!is_entity_name(name.tenant)) return refuse("the tenant is empty or has a forbidden character");
+  if (!is_entity_name(name.tenant))
+    return refuse("the tenant is empty or has a forbidden character");
   if (!is_entity_name(name.name_space)) {
     return refuse("the namespace is empty or has a forbidden character");
   }

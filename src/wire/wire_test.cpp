@@ -38,8 +38,8 @@ TEST(Frame, Connect) {
 }
 
 TEST(Frame, SendOfASingleMessage) {
-  const auto golden = from_hex(
-      "000000230000000808063204080110070e011ec5e22a000000080a0170100718e80768656c6c6f");
+  const auto golden =
+      from_hex("000000230000000808063204080110070e011ec5e22a000000080a0170100718e80768656c6c6f");
   const auto frame = parse_frame(without_total(golden));
   ASSERT_TRUE(frame) << frame.error().text();
   EXPECT_EQ(frame->command.send().sequence_id(), 7u);
@@ -47,13 +47,15 @@ TEST(Frame, SendOfASingleMessage) {
   ASSERT_TRUE(entry) << entry.error().text();
   EXPECT_EQ(entry->metadata.producer_name(), "p");
   EXPECT_EQ(entry->payload.view(), "hello");
-  EXPECT_EQ(encode_frame_head(frame->command, frame->entry.size()) + std::string(frame->entry.view()),
-            golden);
+  EXPECT_EQ(
+      encode_frame_head(frame->command, frame->entry.size()) + std::string(frame->entry.view()),
+      golden);
 }
 
 TEST(Frame, SendOfABatch) {
   const auto golden = from_hex(
-      "000000370000000a080632060801100718020e01f10b3b3e0000000c0a0170100718e8074813580200000004180240"
+      "000000370000000a080632060801100718020e01f10b3b3e0000000c0a0170100718e80748135802000000041802"
+      "40"
       "076162000000041801400863");
   const auto frame = parse_frame(without_total(golden));
   ASSERT_TRUE(frame);
@@ -168,7 +170,8 @@ TEST(TopicName, FormsAndRefusals) {
   EXPECT_EQ(partition->base().text(), "persistent://t/n/x");
   EXPECT_EQ(partition->base().partition_of(3).text(), "persistent://t/n/x-partition-3");
   EXPECT_EQ(TopicName::parse("x-partition-01")->partition, -1);
-  for (const char* bad : {"", "a/b", "persistent://a/b", "http://a/b/c", "t/n/", "t/../x\1/y", "/n/x"}) {
+  for (const char* bad :
+       {"", "a/b", "persistent://a/b", "http://a/b/c", "t/n/", "t/../x\1/y", "/n/x"}) {
     EXPECT_FALSE(TopicName::parse(bad)) << bad;
   }
 }

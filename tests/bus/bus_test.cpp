@@ -194,7 +194,8 @@ TEST_F(Bus, ASecondExclusiveConsumerIsRefusedWithTheBrokersWords) {
     EXPECT_FALSE(second);
     if (!second) {
       EXPECT_EQ(second.error().code(), Code::busy);
-      EXPECT_NE(second.error().text().find("Exclusive consumer is already connected"), std::string::npos);
+      EXPECT_NE(second.error().text().find("Exclusive consumer is already connected"),
+                std::string::npos);
     }
     co_await (*first)->close();
   });

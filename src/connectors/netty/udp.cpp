@@ -34,8 +34,8 @@ constexpr size_t kBatchRecords = 1024;
 // What the kernel is asked to hold while we are busy.
 constexpr int kReceiveBytes = 32 * 1024 * 1024;
 constexpr int kReceiveBytesEnough = 2 * 1024 * 1024;
-// While several come at a time the kernel gathers more of them during this pause: waking for every few
-// costs many times what they cost. One that comes alone does not wait.
+// While several come at a time the kernel gathers more of them during this pause: waking for every
+// few costs many times what they cost. One that comes alone does not wait.
 constexpr aio::Duration kGatherTime = std::chrono::microseconds(300);
 constexpr aio::Duration kDropsPeriod = std::chrono::seconds(5);
 

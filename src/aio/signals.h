@@ -1,0 +1,16 @@
+// Waiting for the signals that end a program.
+#pragma once
+
+#include "aio/task.h"
+
+namespace hulse::aio {
+
+// SIGTERM or SIGINT; 0 when cancelled. A second signal, while the program ends, ends it at once.
+Task<int> wait_for_signal();
+
+// Runs `task` until it ends by itself or a signal comes; then it is cancelled, its end waited for,
+// and the result is success. The task sets throw_if_cancelled(false) if it has something to clean
+// up.
+Task<Result<void>> until_signal(Task<Result<void>> task);
+
+}  // namespace hulse::aio

@@ -1,0 +1,28 @@
+#include "cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "base/text.h"
+
+namespace hulse::cli {
+
+void print_error(const Error& error) {
+  const std::string text = error.text();
+  for (const auto line : split(text, '\n')) std::cerr << "hulse: " << line << '\n';
+}
+
+std::string unknown_option(const CLI::App& app, const std::string& word) {
+  if (!word.starts_with('-')) return fmt::format("{}: an unexpected word", word);
+  const std::string name = word.substr(0, word.find('='));
+  std::vector<std::string> known;
+  for (const auto* option : app.get_options()) {
+    for (const auto& spelling : option->get_lnames()) known.push_back("--" + spelling);
+  }
+  const std::vector<std::string_view> views(known.begin(), known.end());
+  const auto close = nearest(name, views);
+  return close ? fmt::format("{}: unknown option; did you mean {}?", name, *close)
+               : fmt::format("{}: unknown option; --help lists them", name);
+}
+
+}  // namespace hulse::cli

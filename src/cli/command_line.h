@@ -1,0 +1,31 @@
+// The command line: every command but those that need the broker in the same process.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace CLI {
+class App;
+}
+
+namespace hulse::cli {
+
+// What a command does once the words are parsed. Its error is printed and ends the program with 1.
+using Action = std::function<Result<void>()>;
+
+// The commands of this folder; each sets `action` when it was chosen.
+void add_component_commands(CLI::App& app, Action& action);  // sinks, sources
+void add_connector_commands(CLI::App& app, Action& action);  // connectors
+// produce and consume, below `app` (which is `hulse client`, or pulsar-client itself).
+void add_client_commands(CLI::App& app, Action& action);
+
+// Lines of `error`, each after "hulse: ", on standard error.
+void print_error(const Error& error);
+
+// One line for a word that no option is called, with the nearest one that is.
+std::string unknown_option(const CLI::App& app, const std::string& word);
+
+}  // namespace hulse::cli

@@ -1,0 +1,405 @@
+#include "runtime/component.h"
+
+#include <boost/json.hpp>
+
+#include "base/text.h"
+#include "wire/compression.h"
+#include "wire/topic_name.h"
+
+namespace hulse::runtime {
+namespace {
+
+namespace json = boost::json;
+using config::field;
+
+constexpr std::string_view kGuarantees[] = {"ATMOST_ONCE", "ATLEAST_ONCE", "EFFECTIVELY_ONCE"};
+constexpr std::string_view kPositions[] = {"Latest", "Earliest"};
+constexpr std::string_view kRejects[] = {"dead-letter", "skip", "stop"};
+
+enum class Position { latest, earliest };
+
+struct Common {
+  std::string tenant = "public";
+  std::string name_space = "default";
+  std::string name;
+  std::string class_name;
+  std::string archive;
+  int64_t parallelism = 1;
+  connect::Guarantee guarantee = connect::Guarantee::at_least_once;
+  std::string runtime_flags;
+  std::string log_topic;
+};
+
+struct SinkFields : Common {
+  std::string sink_type;
+  std::string subscription;
+  Position position = Position::latest;
+  std::vector<std::string> inputs;
+  std::string topics_pattern;
+  bool retain_ordering = false;
+  bool retain_key_ordering = false;
+  std::optional<int64_t> retries;
+  std::string dead_letter_topic;
+  bool auto_ack = true;
+  bool cleanup = true;
+  std::optional<int64_t> timeout_ms;
+  std::optional<std::chrono::milliseconds> nack_delay;
+};
+
+struct SourceFields : Common {
+  std::string source_type;
+  std::string topic;
+  std::string batch_builder;
+};
+
+struct PolicyFields {
+  std::chrono::milliseconds retry_initial{100};
+  std::chrono::milliseconds retry_max{30'000};
+  int64_t retry_attempts_max = 0;
+  int64_t restarts_max = 0;
+  std::chrono::milliseconds restart_max{60'000};
+  std::optional<OnReject> on_reject;
+};
+
+constexpr std::string_view kLater = "this version of Hulse does not have it yet";
+
+template <class S>
+constexpr auto kTenant = field<&S::tenant>("tenant", "Tenant of the component.");
+
+constexpr config::Field kSinkFields[] = {
+    field<&SinkFields::tenant>("tenant", "Tenant of the component."),
+    field<&SinkFields::name_space>("namespace", "Namespace of the component."),
+    field<&SinkFields::name>("name", "Name of the component.").required(),
+    field<&SinkFields::class_name>("className",
+                                   "Java class of the connector; only its archive counts here."),
+    field<&SinkFields::archive>("archive", "Archive of the connector, or builtin://name."),
+    field<&SinkFields::sink_type>("sinkType", "Name of a built-in connector."),
+    field<&SinkFields::parallelism>("parallelism", "Number of instances.").range(1, 1024),
+    field<&SinkFields::guarantee>("processingGuarantees", "Processing guarantee.")
+        .one_of(kGuarantees),
+    field<&SinkFields::inputs>("inputs", "Topics to read."),
+    field<&SinkFields::subscription>("sourceSubscriptionName",
+                                     "Subscription; tenant/namespace/name if empty."),
+    field<&SinkFields::position>("sourceSubscriptionPosition", "Where a new subscription begins.")
+        .one_of(kPositions),
+    field<&SinkFields::retain_ordering>("retainOrdering", "One consumer at a time, in order."),
+    field<&SinkFields::retries>("maxMessageRetries",
+                                "Attempts at the target before a record is rejected.")
+        .at_least(0),
+    field<&SinkFields::dead_letter_topic>("deadLetterTopic", "Where rejected records go."),
+    field<&SinkFields::auto_ack>("autoAck", "Deprecated; acknowledgement follows the guarantee."),
+    field<&SinkFields::cleanup>("cleanupSubscription",
+                                "Whether deleting the sink removes its subscription."),
+    field<&SinkFields::timeout_ms>("timeoutMs", "Deadline of one write, in milliseconds.")
+        .at_least(0),
+    field<&SinkFields::nack_delay>("negativeAckRedeliveryDelayMs",
+                                   "First wait before a record is tried again.")
+        .at_least(0),
+    field<&SinkFields::runtime_flags>("runtimeFlags",
+                                      "Flags for a JVM; unused by built-in connectors."),
+    config::not_supported("topicsPattern", "", kLater),
+    config::not_supported("retainKeyOrdering", "false", kLater),
+    config::not_supported("topicToSerdeClassName", "", "serde classes are Java; use schemas"),
+    config::not_supported("topicToSchemaType", "", kLater),
+    config::not_supported("topicToSchemaProperties", "", kLater),
+    config::not_supported("inputSpecs", "", kLater),
+    config::not_supported("transformFunction", "", kLater),
+    config::not_supported("transformFunctionClassName", "", kLater),
+    config::not_supported("transformFunctionConfig", "", kLater),
+    config::not_supported("logTopic", "", kLater),
+};
+
+constexpr config::Field kSourceFields[] = {
+    field<&SourceFields::tenant>("tenant", "Tenant of the component."),
+    field<&SourceFields::name_space>("namespace", "Namespace of the component."),
+    field<&SourceFields::name>("name", "Name of the component.").required(),
+    field<&SourceFields::class_name>("className",
+                                     "Java class of the connector; only its archive counts here."),
+    field<&SourceFields::archive>("archive", "Archive of the connector, or builtin://name."),
+    field<&SourceFields::source_type>("sourceType", "Name of a built-in connector."),
+    field<&SourceFields::parallelism>("parallelism", "Number of instances.").range(1, 1024),
+    field<&SourceFields::guarantee>("processingGuarantees", "Processing guarantee.")
+        .one_of(kGuarantees),
+    field<&SourceFields::topic>("topicName", "Topic to write to.").required(),
+    field<&SourceFields::runtime_flags>("runtimeFlags",
+                                        "Flags for a JVM; unused by built-in connectors."),
+    config::not_supported("serdeClassName", "", "serde classes are Java; use schemas"),
+    config::not_supported("schemaType", "", kLater),
+    config::not_supported("batchSourceConfig", "", kLater),
+    config::not_supported("batchBuilder", "DEFAULT", kLater),
+    config::not_supported("logTopic", "", kLater),
+};
+
+constexpr config::Field kPolicyFields[] = {
+    field<&PolicyFields::retry_initial>("retry.initialMs",
+                                        "First wait before a record is tried again.")
+        .at_least(1),
+    field<&PolicyFields::retry_max>("retry.maxMs", "Longest wait between tries of a record.")
+        .at_least(1),
+    field<&PolicyFields::retry_attempts_max>("retry.maxAttempts", "Tries of a record; 0: for ever.")
+        .at_least(0),
+    field<&PolicyFields::restarts_max>("restart.maxRestarts", "Restarts in a row; 0: for ever.")
+        .at_least(0),
+    field<&PolicyFields::restart_max>("restart.maxMs", "Longest wait between restarts.")
+        .at_least(1),
+    field<&PolicyFields::on_reject>("onReject",
+                                    "What happens to a record that the target will never take.")
+        .one_of(kRejects),
+};
+
+// Keys that hold an object and are looked at here.
+constexpr std::string_view kObjects[] = {
+    "configs", "secrets", "resources", "producerConfig", "customRuntimeOptions", "hulse"};
+
+std::span<const config::Field> fields_of(connect::Kind kind) {
+  if (kind == connect::Kind::sink) return kSinkFields;
+  return kSourceFields;
+}
+
+// Collects the lines of several errors.
+struct Problems {
+  std::string text;
+  void add(std::string_view prefix, const Error& error) {
+    const std::string lines = error.text();
+    for (const auto line : split(lines, '\n')) {
+      if (!text.empty()) text += '\n';
+      text += prefix;
+      text += line;
+    }
+  }
+  void add(std::string line) { add("", Error(Code::invalid, std::move(line))); }
+};
+
+// An object, or text that is one in JSON.
+Result<json::object> object_of(std::string_view key, const json::value& value) {
+  if (value.is_object()) return value.get_object();
+  if (value.is_null()) return json::object();
+  if (value.is_string()) {
+    const std::string_view text = trim(value.get_string());
+    if (text.empty()) return json::object();
+    boost::system::error_code error;
+    auto parsed = json::parse(text, error);
+    if (!error && parsed.is_object()) return parsed.get_object();
+  }
+  return Error(Code::invalid, fmt::format("{}: a map is expected", key));
+}
+
+const connect::Descriptor* choose_connector(connect::Kind kind, const Common& common,
+                                            const std::string& type, const json::object& configs,
+                                            std::vector<std::string>& notes, Problems& problems) {
+  const auto word = connect::to_string(kind);
+  const auto available = [&] {
+    std::string names;
+    for (const auto* descriptor : connect::registry()) {
+      if (descriptor->kind != kind) continue;
+      names += names.empty() ? "" : ", ";
+      names += descriptor->name;
+    }
+    return names;
+  };
+  if (!type.empty() && !common.archive.empty()) {
+    problems.add(
+        fmt::format("Cannot specify both archive and {0}-type (--archive and --{0}-type)", word));
+    return nullptr;
+  }
+  if (!type.empty()) {
+    const auto* found = connect::find(kind, type);
+    if (found == nullptr) {
+      problems.add(fmt::format("Invalid {} type '{}' -- Available {}s are: [{}]", word, type, word,
+                               available()));
+    }
+    return found;
+  }
+  if (common.archive.empty()) {
+    problems.add(fmt::format("no connector: give {}Type (--{}-type) or an archive; there are {}",
+                             word, word, available()));
+    return nullptr;
+  }
+  if (const auto* found = connect::find_archive(kind, common.archive)) {
+    notes.push_back(
+        fmt::format("{} runs as the built-in {} {}", common.archive, found->name, word));
+    return found;
+  }
+  // An archive that names no connector ("pulsar-io-2.8.1.nar"): the configuration's keys may tell.
+  std::vector<const connect::Descriptor*> fitting;
+  for (const auto* descriptor : connect::registry()) {
+    if (descriptor->kind != kind || configs.empty()) continue;
+    const bool fits = std::all_of(configs.begin(), configs.end(), [&](const auto& given) {
+      return std::any_of(descriptor->fields.begin(), descriptor->fields.end(),
+                         [&](const config::Field& known) { return known.key == given.key(); });
+    });
+    if (fits) fitting.push_back(descriptor);
+  }
+  const bool generic = std::string_view(common.archive)
+                           .substr(common.archive.rfind('/') + 1)
+                           .starts_with("pulsar-io-");
+  if (generic && fitting.size() == 1) {
+    notes.push_back(fmt::format(
+        "{} names no connector; its configuration is that of the {} {}, which runs built in",
+        common.archive, fitting[0]->name, word));
+    return fitting[0];
+  }
+  problems.add(fmt::format(
+      "{}: no built-in {} replaces this archive{}; choose one with --{}-type ({})", common.archive,
+      word, generic ? ", and its configuration fits none or several" : "", word, available()));
+  return nullptr;
+}
+
+void check_topic(std::string_view key, const std::string& topic, Problems& problems) {
+  const auto name = wire::TopicName::parse(topic);
+  if (!name) problems.add(fmt::format("{}: {}", key, name.error().text()));
+}
+
+// The name of the component becomes part of topic and subscription names.
+void check_names(const Common& common, Problems& problems) {
+  if (common.name.find('/') != std::string::npos) problems.add("name: it may not hold a slash");
+  const auto tried = wire::TopicName::parse(common.tenant + "/" + common.name_space + "/x");
+  if (!tried) problems.add("tenant or namespace: empty, or with a forbidden character");
+}
+
+Result<json::object> take_object(json::object& from, std::string_view key, Problems& problems) {
+  const auto* value = from.if_contains(key);
+  if (value == nullptr) return json::object();
+  auto object = object_of(key, *value);
+  if (!object) problems.add("", object.error());
+  from.erase(key);
+  return object;
+}
+
+void apply_policy(const json::object& options, Component& component, Problems& problems) {
+  const auto parsed = config::parse<PolicyFields>(kPolicyFields, {options, {}});
+  if (!parsed) {
+    problems.add("customRuntimeOptions: ", parsed.error());
+    return;
+  }
+  component.policy = {parsed->retry_initial, parsed->retry_max,   parsed->retry_attempts_max,
+                      parsed->restarts_max,  parsed->restart_max, parsed->on_reject};
+}
+
+void fill(const Common& common, Component& component) {
+  component.tenant = common.tenant;
+  component.name_space = common.name_space;
+  component.name = common.name;
+  component.parallelism = static_cast<unsigned>(common.parallelism);
+  component.guarantee = common.guarantee;
+}
+
+}  // namespace
+
+std::vector<std::string_view> component_keys(connect::Kind kind) {
+  std::vector<std::string_view> keys(std::begin(kObjects), std::end(kObjects));
+  for (const auto& known : fields_of(kind)) keys.push_back(known.key);
+  return keys;
+}
+
+Result<Component> parse_component(connect::Kind kind, const json::object& given,
+                                  std::vector<std::string>& notes) {
+  Problems problems;
+  Component component;
+  component.kind = kind;
+  json::object object = given;
+  const auto configs = take_object(object, "configs", problems);
+  const auto secrets = take_object(object, "secrets", problems);
+  auto options = take_object(object, "customRuntimeOptions", problems);
+  const auto own = take_object(object, "hulse", problems);
+  const auto producer = take_object(object, "producerConfig", problems);
+  const auto resources = take_object(object, "resources", problems);
+  if (configs) component.given.values = *configs;
+  if (secrets) component.given.secrets = *secrets;
+  if (options && own) {
+    for (const auto& [key, value] : *own) (*options)[key] = value;
+    apply_policy(*options, component, problems);
+  }
+
+  const auto finish = [&](const Common& common, const std::string& type) {
+    fill(common, component);
+    check_names(common, problems);
+    component.connector =
+        choose_connector(kind, common, type, component.given.values, notes, problems);
+  };
+  if (kind == connect::Kind::sink) {
+    const auto parsed = config::parse<SinkFields>(kSinkFields, {object, {}});
+    if (!parsed) {
+      problems.add("", parsed.error());
+      // The connector's own configuration is looked at all the same, if it is clear which it is.
+      SinkFields partial;
+      if (const auto* type = object.if_contains("sinkType"); type && type->is_string())
+        partial.sink_type = type->get_string();
+      if (const auto* archive = object.if_contains("archive"); archive && archive->is_string())
+        partial.archive = archive->get_string();
+      if (!partial.sink_type.empty() || !partial.archive.empty()) {
+        component.connector = choose_connector(kind, partial, partial.sink_type,
+                                               component.given.values, notes, problems);
+      }
+    } else {
+      finish(*parsed, parsed->sink_type);
+      component.inputs = parsed->inputs;
+      component.from_earliest = parsed->position == Position::earliest;
+      component.retain_ordering = parsed->retain_ordering;
+      component.subscription =
+          parsed->subscription.empty() ? component.full_name() : parsed->subscription;
+      component.dead_letter_topic = parsed->dead_letter_topic;
+      if (parsed->retries) component.policy.retry_attempts_max = *parsed->retries;
+      if (parsed->nack_delay)
+        component.policy.retry_initial =
+            std::max(*parsed->nack_delay, std::chrono::milliseconds(1));
+      if (component.inputs.empty())
+        problems.add("inputs: give at least one topic to read (--inputs)");
+      for (const auto& input : component.inputs) check_topic("inputs", input, problems);
+      if (!component.dead_letter_topic.empty())
+        check_topic("deadLetterTopic", component.dead_letter_topic, problems);
+      const bool at_most_once = component.guarantee == connect::Guarantee::at_most_once;
+      if (at_most_once && !parsed->auto_ack)
+        problems.add("autoAck: ATMOST_ONCE needs autoAck true");
+    }
+  } else {
+    const auto parsed = config::parse<SourceFields>(kSourceFields, {object, {}});
+    if (!parsed) {
+      problems.add("", parsed.error());
+      SourceFields partial;
+      if (const auto* type = object.if_contains("sourceType"); type && type->is_string())
+        partial.source_type = type->get_string();
+      if (const auto* archive = object.if_contains("archive"); archive && archive->is_string())
+        partial.archive = archive->get_string();
+      if (!partial.source_type.empty() || !partial.archive.empty()) {
+        component.connector = choose_connector(kind, partial, partial.source_type,
+                                               component.given.values, notes, problems);
+      }
+    } else {
+      finish(*parsed, parsed->source_type);
+      component.output = parsed->topic;
+      check_topic("topicName", component.output, problems);
+    }
+    if (producer) {
+      if (const auto* compression = producer->if_contains("compressionType");
+          compression && compression->is_string()) {
+        component.compression = compression->get_string();
+        const auto codec = wire::parse_compression(component.compression);
+        if (!codec) problems.add("producerConfig.compressionType: ", codec.error());
+      }
+    }
+  }
+
+  if (component.connector != nullptr) {
+    const auto& connector = *component.connector;
+    if (kind == connect::Kind::sink) {
+      const auto made = connector.make_sink(component.given);
+      if (!made) problems.add("", made.error());
+    } else {
+      const auto made = connector.make_source(component.given);
+      if (!made) problems.add("", made.error());
+    }
+    if (component.guarantee == connect::Guarantee::effectively_once &&
+        !connector.effectively_once) {
+      problems.add(fmt::format(
+          "processingGuarantees: {} cannot give EFFECTIVELY_ONCE ({}); use ATLEAST_ONCE",
+          connector.name,
+          kind == connect::Kind::source ? "it cannot be read again from a position"
+                                        : "a repeat would be written twice"));
+    }
+  }
+  if (!problems.text.empty()) return Error(Code::invalid, problems.text);
+  return component;
+}
+
+}  // namespace hulse::runtime

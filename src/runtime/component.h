@@ -1,0 +1,69 @@
+// What a user asks to run: a sink or a source with its connector, its topics and its policies. Made
+// from Pulsar's SinkConfig and SourceConfig objects; checked before anything starts.
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aio/clock.h"
+#include "base/result.h"
+#include "connect/descriptor.h"
+
+namespace hulse::runtime {
+
+enum class OnReject { dead_letter, skip, stop };
+
+// How failures are handled, the same for every connector. In a SinkConfig or SourceConfig it stands
+// in `customRuntimeOptions` (a JSON object, or text that is one), in our own files also as
+// `hulse:`.
+struct Policy {
+  std::chrono::milliseconds retry_initial{100};
+  std::chrono::milliseconds retry_max{30'000};
+  int64_t retry_attempts_max = 0;  // at the target, per record; 0: for ever
+  int64_t restarts_max = 0;        // in a row; 0: for ever
+  std::chrono::milliseconds restart_max{60'000};
+  std::optional<OnReject> on_reject;  // default: dead_letter, under EFFECTIVELY_ONCE stop
+};
+
+struct Component {
+  connect::Kind kind = connect::Kind::sink;
+  std::string tenant = "public";
+  std::string name_space = "default";
+  std::string name;
+  const connect::Descriptor* connector = nullptr;
+  config::Given given;
+  connect::Guarantee guarantee = connect::Guarantee::at_least_once;
+  unsigned parallelism = 1;
+  Policy policy;
+
+  // Sink.
+  std::vector<std::string> inputs;
+  std::string subscription;
+  bool from_earliest = false;
+  bool retain_ordering = false;
+  std::string dead_letter_topic;
+
+  // Source.
+  std::string output;
+  std::string compression = "LZ4";
+
+  std::string full_name() const { return tenant + "/" + name_space + "/" + name; }
+  bool ordered() const {
+    return retain_ordering || guarantee == connect::Guarantee::effectively_once;
+  }
+};
+
+// A SinkConfig or SourceConfig object as Pulsar's files, flags and REST have it. Every problem is
+// in the one error; the connector's own configuration is checked as well. What Hulse had to decide
+// by itself
+// ("archive x.nar is the built-in netty source") is added to `notes`.
+Result<Component> parse_component(connect::Kind kind, const boost::json::object& object,
+                                  std::vector<std::string>& notes);
+
+// The top-level keys of a SinkConfig or SourceConfig.
+std::vector<std::string_view> component_keys(connect::Kind kind);
+
+}  // namespace hulse::runtime

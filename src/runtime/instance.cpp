@@ -1,0 +1,116 @@
+#include "runtime/instance.h"
+
+#include "base/log.h"
+#include "runtime/sink_instance.h"
+#include "runtime/source_instance.h"
+
+namespace hulse::runtime {
+namespace {
+
+constexpr aio::Duration kRestartInitial = std::chrono::milliseconds(500);
+// A life this long was a good one: the next restart begins counting anew.
+constexpr aio::Duration kGoodLife = std::chrono::seconds(30);
+
+}  // namespace
+
+Instance::Instance(const Component& component, unsigned index, const Bus& bus,
+                   aio::Executor executor)
+    : component_(component),
+      index_(index),
+      bus_(bus),
+      executor_(executor),
+      context_{.executor = executor} {
+  context_.tenant = component.tenant;
+  context_.name_space = component.name_space;
+  context_.name = component.name;
+  context_.instance = index;
+  context_.instances = component.parallelism;
+  context_.guarantee = component.guarantee;
+  context_.bus_id = bus.id;
+  context_.topic =
+      component.kind == connect::Kind::source ? component.output : component.inputs.front();
+  context_.executor = executor;
+}
+
+Instance::~Instance() = default;
+
+std::string Instance::label() const {
+  const auto kind = connect::to_string(component_.kind);
+  return component_.parallelism == 1
+             ? fmt::format("{} {}", kind, component_.full_name())
+             : fmt::format("{} {}/{}", kind, component_.full_name(), index_);
+}
+
+Ended Instance::after_open(const Error& why) {
+  const bool for_good =
+      why.code() == Code::invalid || why.code() == Code::permission || why.code() == Code::busy;
+  return {why, for_good};
+}
+
+void Instance::running(std::string_view where) {
+  state_ = State::running;
+  reason_.clear();
+  log::info(label(), "running: {}", where);
+}
+
+void Instance::retrying(const Error& why, aio::Duration wait) {
+  state_ = State::retrying;
+  reason_ = why.text();
+  ++counters_.restarts;
+  log::warn(label(), "{}; starting again in {} ms (restart {})", why.text(),
+            std::chrono::duration_cast<std::chrono::milliseconds>(wait).count(),
+            counters_.restarts);
+}
+
+aio::Task<void> Instance::run() {
+  const auto self = shared_from_this();
+  auto client = client::Client::make(executor_, bus_.client);
+  if (!client) {
+    state_ = State::failed;
+    reason_ = client.error().text();
+    co_return;
+  }
+  client_ = std::move(*client);
+  aio::Backoff backoff({kRestartInitial, component_.policy.restart_max});
+  int64_t restarts_in_a_row = 0;
+  for (;;) {
+    state_ = State::starting;
+    const auto began = aio::Clock::now();
+    const uint64_t written = counters_.written;
+    const Ended ended = co_await life();
+    const auto cancelled = co_await aio::asio::this_coro::cancellation_state;
+    if (ended.why.cancelled() || cancelled.cancelled() != aio::asio::cancellation_type::none) {
+      state_ = State::stopped;
+      break;
+    }
+    if (counters_.written > written || aio::Clock::now() - began > kGoodLife) {
+      backoff.reset();
+      restarts_in_a_row = 0;
+    }
+    const int64_t most = component_.policy.restarts_max;
+    if (ended.for_good || (most > 0 && restarts_in_a_row >= most)) {
+      state_ = State::failed;
+      reason_ = ended.why.text();
+      log::error(label(), "failed: {}", reason_);
+      break;
+    }
+    ++restarts_in_a_row;
+    const auto wait = backoff.next();
+    retrying(ended.why, wait);
+    const bool slept = co_await aio::sleep(wait);
+    if (!slept) {
+      state_ = State::stopped;
+      break;
+    }
+  }
+  co_await client_->stop();
+}
+
+std::shared_ptr<Instance> make_instance(const Component& component, unsigned index, const Bus& bus,
+                                        aio::Executor executor) {
+  if (component.kind == connect::Kind::sink)
+    return std::make_shared<SinkInstance>(component, index, bus, executor);
+  return std::make_shared<SourceInstance>(component, index, bus, executor);
+}
+
+}  // namespace hulse::runtime

@@ -1,0 +1,64 @@
+// Instance: one running copy of a source or sink. Its lives (open … close) follow one another with
+// a backoff until it is stopped or fails for good.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "aio/backoff.h"
+#include "aio/gate.h"
+#include "client/client.h"
+#include "runtime/component.h"
+#include "runtime/status.h"
+
+namespace hulse::runtime {
+
+// What an instance needs to know of the bus.
+struct Bus {
+  client::Options client;
+  std::string id;  // bus_id.h
+};
+
+// Why a life ended.
+struct Ended {
+  Error why;
+  bool for_good = false;  // another life would end the same way
+};
+
+// Lives on one strand; all members are called there.
+class Instance : public std::enable_shared_from_this<Instance> {
+ public:
+  // shared_from_this: outcomes may still be on their way from other threads when it has ended.
+  Instance(const Component& component, unsigned index, const Bus& bus, aio::Executor executor);
+  virtual ~Instance();
+
+  // Until it is cancelled (stopped, cleanly) or fails for good (see status()).
+  aio::Task<void> run();
+  Status status() const { return {state_, reason_, counters_}; }
+  std::string label() const;  // "sink public/default/x/0"
+
+ protected:
+  virtual aio::Task<Ended> life() = 0;
+  // A failure of open or create: those that nothing but the user can mend end the instance.
+  static Ended after_open(const Error& why);
+  void running(std::string_view where);
+
+  const Component& component_;
+  const unsigned index_;
+  const Bus& bus_;
+  const aio::Executor executor_;
+  connect::Context context_;
+  std::unique_ptr<client::Client> client_;
+  Counters counters_;
+
+ private:
+  void retrying(const Error& why, aio::Duration wait);
+
+  State state_ = State::starting;
+  std::string reason_;
+};
+
+std::shared_ptr<Instance> make_instance(const Component& component, unsigned index, const Bus& bus,
+                                        aio::Executor executor);
+
+}  // namespace hulse::runtime

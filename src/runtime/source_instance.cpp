@@ -1,0 +1,96 @@
+#include "runtime/source_instance.h"
+
+#include "aio/timeout.h"
+#include "base/log.h"
+#include "wire/compression.h"
+
+namespace hulse::runtime {
+namespace {
+constexpr aio::Duration kStopMax = std::chrono::seconds(5);
+}
+
+aio::Task<Ended> SourceInstance::life() {
+  const auto partitions = co_await client_->partitions(component_.output);
+  if (!partitions) co_return after_open(partitions.error());
+  if (*partitions > 0) {
+    co_return Ended{
+        Error(Code::invalid, fmt::format("{} is partitioned; name one of its partitions as the "
+                                         "destination",
+                                         component_.output)),
+        true};
+  }
+  client::ProducerOptions options;
+  options.topic = component_.output;
+  const auto codec = wire::parse_compression(component_.compression);
+  if (!codec) co_return Ended{codec.error(), true};
+  options.compression = *codec;
+  const auto producer = co_await client_->create_producer(options);
+  if (!producer) co_return after_open(producer.error());
+  context_.message_bytes_max = (*producer)->message_bytes_max();
+
+  auto source = component_.connector->make_source(component_.given);
+  if (!source) {
+    co_await (*producer)->close();
+    co_return Ended{source.error(), true};
+  }
+  const auto opened = co_await (*source)->open(context_);
+  Ended ended{Error(Code::cancelled, "stopped"), false};
+  if (!opened) {
+    ended = after_open(opened.error());
+  } else {
+    running(fmt::format("{} -> {}", (*source)->where(), (*producer)->topic()));
+    ended = co_await pump(**source, **producer);
+  }
+  co_await (*source)->close();
+  // What was read is still stored, if the bus takes it.
+  const auto flushed =
+      co_await aio::with_timeout(kStopMax, "storing what was read last", (*producer)->flush());
+  if (!flushed && !flushed.error().cancelled()) log::warn(label(), "{}", flushed.error().text());
+  co_await (*producer)->close();
+  counters_.returned += counters_.in_flight;
+  counters_.in_flight = 0;
+  co_return ended;
+}
+
+aio::Task<Ended> SourceInstance::pump(connect::Source& source, client::Producer& producer) {
+  for (;;) {
+    const bool room = co_await producer.wait_for_room();
+    if (!room) {
+      const auto failed = co_await producer.flush();
+      if (failed) co_return Ended{Error(Code::cancelled, "stopped"), false};
+      co_return after_open(failed.error());
+    }
+    auto batch = co_await source.read();
+    if (!batch) co_return Ended{batch.error(), false};
+    send(producer, std::move(*batch));
+  }
+}
+
+void SourceInstance::send(client::Producer& producer, connect::SourceBatch batch) {
+  outgoing_.clear();
+  for (const auto& record : batch.records) {
+    outgoing_.push_back({.value = record.value,
+                         .key = record.key,
+                         .properties = record.properties,
+                         .event_time = record.event_time});
+  }
+  const size_t count = batch.records.size();
+  counters_.received += count;
+  counters_.in_flight += count;
+  // The producer copies: the batch's buffers are free when this returns.
+  producer.send(outgoing_, [self = std::static_pointer_cast<SourceInstance>(shared_from_this()),
+                            count, stored = std::move(batch.stored)](const Result<MessageId>& id) {
+    self->counters_.in_flight -= std::min<uint64_t>(self->counters_.in_flight, count);
+    if (id) {
+      self->counters_.written += count;
+    } else {
+      self->counters_.skipped += count;
+      if (!id.error().cancelled()) {
+        log::warn(self->label(), "{} records were not stored: {}", count, id.error().text());
+      }
+    }
+    if (stored) stored(id ? Result<void>() : Result<void>(id.error()));
+  });
+}
+
+}  // namespace hulse::runtime
