@@ -451,10 +451,9 @@ void Session::on_subscribe(const pb::CommandSubscribe& command) {
                           : topic->end_index();
   if (!command.durable() && command.has_start_message_id()) {
     const auto& id = command.start_message_id();
-    const auto exact = topic->exact_index(id.ledgerid(), id.entryid());
+    // At the id, as Apache Pulsar does: the command does not say whether the reader wants that entry or
+    // what follows it (or which part of a batch), so the client passes over what it does not want.
     position = topic->index_of(id.ledgerid(), id.entryid());
-    // A reader begins after its id; within a batch it skips by itself.
-    if (exact && id.batch_index() < 0) position = *exact + 1;
   }
   subscribe(topic, command, position);
 }
