@@ -359,7 +359,9 @@ aio::Task<void> Topic::stop() {
   const auto producers = std::move(producers_);
   producers_.clear();
   for (const auto& [name, producer] : producers) producer->link->drop_producer(producer->id);
-  for (const auto& [name, subscription] : subscriptions_) {
+  // A copy: a reader's subscription leaves the map with its last consumer.
+  const auto subscriptions = subscriptions_;
+  for (const auto& [name, subscription] : subscriptions) {
     const auto consumers = subscription->consumers();
     for (const auto& consumer : consumers) consumer->link->drop_consumer(consumer->id);
   }
