@@ -60,7 +60,9 @@ def test_a_config_file_sets_what_flags_do(workshop):
     broker_port, web_port = free_port(), free_port()
     config = workshop.file("hulse.yaml", f"dataDir: {workshop.folder}/elsewhere\nbrokerPort: {broker_port}\nwebPort: {web_port}\n")
     process = workshop.start("standalone", "--config", config)
-    wait_until(lambda: http_status(f"http://127.0.0.1:{web_port}/ready") == 200, "it is ready on the file's port")
+    wait_until(lambda: not process.running() or http_status(f"http://127.0.0.1:{web_port}/ready") == 200,
+               "it is ready on the file's port")
+    assert process.running(), process.output()
     assert listens(broker_port)
     assert (workshop.folder / "elsewhere").is_dir()
     process.stop()
@@ -125,11 +127,12 @@ def test_a_signal_during_the_start_ends_it_cleanly(workshop, which):
     workshop.standalone(data=data).stop()
 
 
-def test_sigterm_ends_it_with_open_idle_connections(workshop, connect, topic):
+def test_sigterm_ends_it_with_open_connections(workshop, connect, topic):
     broker = workshop.standalone()
     client = connect(broker.url)
-    client.subscribe(topic, "s")
-    client.create_producer(topic)
+    consumers = [client.subscribe(topic, "s"), client.create_reader(topic, pulsar.MessageId.earliest)]
+    client.create_producer(topic).send(b"x")
+    assert consumers[1].read_next(20000).data() == b"x"
     idle = [socket.create_connection(("127.0.0.1", port)) for port in (broker.port, broker.web_port) * 5]
     assert broker.stop() < 10
     for connection in idle:
