@@ -17,6 +17,10 @@ build: packages ## build the program: bin/hulse
 	@cmake --preset $(PRESET) --log-level=WARNING
 	@ninja -C build/$(PRESET) -j $(JOBS)
 
+.PHONY: quickstart
+quickstart: build ## install, build, and watch this machine's own records flow through TCP, a topic and a file
+	@PRESET=$(PRESET) tools/quickstart.sh
+
 .PHONY: test-packages
 test-packages:
 	@tools/install_packages.sh build test check
@@ -31,6 +35,13 @@ asan: test-packages ## the unit tests under AddressSanitizer and UndefinedBehavi
 	@cmake --preset asan --log-level=WARNING
 	@ninja -C build/asan -t targets all | sed -n 's|^\(tests/[a-z0-9_]*_test\): .*|\1|p' | sort -u | xargs ninja -C build/asan -j $(JOBS)
 	@tools/run_tests.py --build build/asan --seconds 600 --results build/results/asan.json
+
+.PHONY: bench
+bench: ## measure Hulse beside Apache Pulsar and the bare disk (long); BENCH="--rows udp-400k --no-peer" for a part
+	@tools/install_packages.sh build bench
+	@cmake --preset release -DHULSE_BENCH=ON --log-level=WARNING
+	@ninja -C build/release -j $(JOBS)
+	@bench/run.py --write docs/benchmarks.md $(BENCH)
 
 .PHONY: check
 check: ## layers, ban list and format of the tree, in seconds
