@@ -25,6 +25,9 @@ using TimePoint = Clock::time_point;
 // Milliseconds since 1970, for what people and other programs read.
 int64_t wall_ms();
 
+// Since this process was started, loading of the program included.
+Duration process_age();
+
 // Stops the clock for the whole process; it moves only by advance(). Tests only; one at a time.
 class VirtualTime {
  public:

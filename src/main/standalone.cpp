@@ -1,6 +1,7 @@
 #include "main/standalone.h"
 
 #include <csignal>
+#include <chrono>
 #include <cstdio>
 
 #include "aio/offload.h"
@@ -18,26 +19,6 @@ namespace {
 
 constexpr std::string_view kPart = "standalone";
 constexpr auto kWebGrace = std::chrono::seconds(2);
-
-double seconds_since_start() {
-  // Of the process, not of main(): loading the program is part of what a user waits for.
-  std::FILE* file = std::fopen("/proc/self/stat", "re");
-  if (file == nullptr) return 0;
-  char text[1024] = {};
-  const size_t size = std::fread(text, 1, sizeof text - 1, file);
-  std::fclose(file);
-  // Field 22, counted after the name in parentheses, is the start in clock ticks since boot.
-  std::string_view rest(text, size);
-  rest.remove_prefix(std::min(rest.size(), rest.rfind(')') + 2));
-  for (int field = 3; field < 22; ++field) {
-    rest.remove_prefix(std::min(rest.size(), rest.find(' ') + 1));
-  }
-  const double started =
-      std::strtod(std::string(rest).c_str(), nullptr) / static_cast<double>(::sysconf(_SC_CLK_TCK));
-  timespec now{};
-  ::clock_gettime(CLOCK_BOOTTIME, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9 - started;
-}
 
 class Standalone {
  public:
@@ -60,7 +41,7 @@ class Standalone {
     if (started) {
       std::printf("hulse standalone is ready: broker %s, web http://%s, data %s (%.2f s)\n",
                   broker_->service_url().c_str(), aio::to_string(web_->endpoint()).c_str(),
-                  options_.data_dir.c_str(), seconds_since_start());
+                  options_.data_dir.c_str(), std::chrono::duration<double>(aio::process_age()).count());
       std::fflush(stdout);
       const int number = co_await aio::wait_for_signal();
       log::info(kPart, "stopping on {}", ::strsignal(number));
