@@ -31,14 +31,17 @@ Duration process_age() {
   std::string text(1024, '\0');
   std::ifstream file("/proc/self/stat", std::ios::binary);
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  // Field 22 is the start in clock ticks since boot; counted after the name, which may hold anything.
+  // Field 22 is the start in clock ticks since boot; counted after the name, which may hold
+  // anything.
   std::istringstream fields(text.substr(std::min(text.size(), text.rfind(')') + 1)));
   std::string field;
   for (int i = 3; i <= 22; ++i) fields >> field;
-  const double started = std::strtod(field.c_str(), nullptr) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  const double started =
+      std::strtod(field.c_str(), nullptr) / static_cast<double>(::sysconf(_SC_CLK_TCK));
   timespec now{};
   ::clock_gettime(CLOCK_BOOTTIME, &now);
-  const double age = static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9 - started;
+  const double age =
+      static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9 - started;
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(age));
 }
 

@@ -451,8 +451,9 @@ void Session::on_subscribe(const pb::CommandSubscribe& command) {
                           : topic->end_index();
   if (!command.durable() && command.has_start_message_id()) {
     const auto& id = command.start_message_id();
-    // At the id, as Apache Pulsar does: the command does not say whether the reader wants that entry or
-    // what follows it (or which part of a batch), so the client passes over what it does not want.
+    // At the id, as Apache Pulsar does: the command does not say whether the reader wants that
+    // entry or what follows it (or which part of a batch), so the client passes over what it does
+    // not want.
     position = topic->index_of(id.ledgerid(), id.entryid());
   }
   subscribe(topic, command, position);

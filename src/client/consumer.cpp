@@ -258,7 +258,7 @@ void Consumer::ack_until(const MessageId& entry) {
 aio::Task<void> Consumer::send_acks() {
   const auto self = shared_from_this();
   for (;;) {
-    while (!connection_ || (acks_.empty() && !ack_until_)) {
+    while (closing_ || !connection_ || (acks_.empty() && !ack_until_)) {
       const bool woken = co_await acks_changed_.wait();
       if (!woken) co_return;
     }
@@ -297,6 +297,7 @@ aio::Task<void> Consumer::send_acks() {
       acks_.insert(acks_.begin(), sent.begin(), sent.end());
       if (until && (!ack_until_ || *ack_until_ < *until)) ack_until_ = until;
       if (answer.error().cancelled()) co_return;
+      if (closing_) continue;
       log::warn(kPart, "acknowledging on {}: {}; trying again", options_.topic,
                 answer.error().text());
       const bool slept = co_await aio::sleep(kBackoff.initial);
@@ -361,6 +362,7 @@ void Consumer::on_closed(const Error&) {
 
 aio::Task<void> Consumer::close() {
   const auto self = shared_from_this();
+  closing_ = true;
   if (connection_ && !connection_->closed()) {
     connection_->detach_consumer(id_);
     const uint64_t request_id = client_.next_id();

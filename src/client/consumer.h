@@ -96,7 +96,8 @@ class Consumer : public Attached, public std::enable_shared_from_this<Consumer> 
   std::shared_ptr<Connection> connection_;
   std::optional<Error> failed_;
   bool active_ = true;
-  bool ended_ = false;  // REACHED_END_OF_TOPIC
+  bool ended_ = false;    // REACHED_END_OF_TOPIC
+  bool closing_ = false;  // what is not acknowledged by now comes again
 
   std::deque<Received> queue_;
   std::map<Position, State> held_;

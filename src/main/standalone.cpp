@@ -1,7 +1,7 @@
 #include "main/standalone.h"
 
-#include <csignal>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 
 #include "aio/offload.h"
@@ -41,7 +41,8 @@ class Standalone {
     if (started) {
       std::printf("hulse standalone is ready: broker %s, web http://%s, data %s (%.2f s)\n",
                   broker_->service_url().c_str(), aio::to_string(web_->endpoint()).c_str(),
-                  options_.data_dir.c_str(), std::chrono::duration<double>(aio::process_age()).count());
+                  options_.data_dir.c_str(),
+                  std::chrono::duration<double>(aio::process_age()).count());
       std::fflush(stdout);
       const int number = co_await aio::wait_for_signal();
       log::info(kPart, "stopping on {}", ::strsignal(number));

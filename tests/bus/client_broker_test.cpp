@@ -1,92 +1,10 @@
 // Our client and our broker over a real socket: what neither folder can test alone.
-#include <gtest/gtest.h>
-
-#include <filesystem>
-
-#include "aio/offload.h"
-#include "aio/run.h"
-#include "aio/threads.h"
-#include "broker/broker.h"
-#include "client/client.h"
+#include "bus/bus_fixture.h"
 
 namespace hulse {
 namespace {
 
-using namespace std::chrono_literals;
-
-class Bus : public testing::Test {
- protected:
-  Bus() {
-    char name[] = "/tmp/hulse-bus-XXXXXX";
-    path_ = ::mkdtemp(name);
-  }
-  ~Bus() override { std::filesystem::remove_all(path_); }
-
-  // Runs `body` beside a client; both on one loop, the broker on its own.
-  void with_client(std::function<aio::Task<void>(client::Client&)> body) {
-    aio::run(run(std::move(body)));
-  }
-
-  aio::Task<void> run(std::function<aio::Task<void>(client::Client&)> body) {
-    co_await start_broker();
-    const auto executor = co_await aio::asio::this_coro::executor;
-    auto client = client::Client::make(executor, {.service_url = broker_->service_url()});
-    EXPECT_TRUE(client);
-    co_await body(**client);
-    co_await (*client)->stop();
-    co_await stop_broker();
-  }
-
-  aio::Task<void> start_broker() {
-    auto store = storage::Store::open({.path = path_, .segment_bytes = 4 << 20});
-    EXPECT_TRUE(store) << store.error().text();
-    store_ = std::move(*store);
-    broker::Options options;
-    options.port = port_;
-    broker_ = std::make_unique<broker::Broker>(options, *store_, threads_.at(0), threads_.at(1));
-    const auto started = co_await aio::on(threads_.at(0), broker_->start());
-    EXPECT_TRUE(started) << started.error().text();
-    const std::string url = broker_->service_url();
-    port_ = static_cast<uint16_t>(std::stoi(url.substr(url.rfind(':') + 1)));
-  }
-  aio::Task<void> stop_broker() {
-    co_await aio::on(threads_.at(0), broker_->stop());
-    broker_.reset();
-    store_.reset();
-  }
-
-  std::string path_;
-  uint16_t port_ = 0;
-  aio::Threads threads_{"bus", 2};
-  std::unique_ptr<storage::Store> store_;
-  std::unique_ptr<broker::Broker> broker_;
-};
-
-// Sends and waits for the receipt.
-aio::Task<Result<MessageId>> send(client::Producer& producer, std::string text) {
-  const auto executor = co_await aio::asio::this_coro::executor;
-  aio::Event done(executor);
-  std::optional<Result<MessageId>> result;
-  const wire::Outgoing message{.value = text};
-  producer.send({&message, 1}, [&](const Result<MessageId>& id) {
-    result = id;
-    done.notify();
-  });
-  while (!result) co_await done.wait();
-  co_return *result;
-}
-
-aio::Task<std::vector<std::string>> take(client::Consumer& consumer, size_t count, bool ack) {
-  std::vector<std::string> out;
-  while (out.size() < count) {
-    auto messages = co_await consumer.receive();
-    EXPECT_TRUE(messages) << messages.error().text();
-    if (!messages) break;
-    for (const auto& message : (*messages)->list) out.emplace_back(message.value);
-    if (ack) consumer.ack((*messages)->list.front().id);
-  }
-  co_return out;
-}
+using Bus = BusTest;
 
 TEST_F(Bus, ManyMessagesKeepTheirOrder) {
   with_client([](client::Client& client) -> aio::Task<void> {

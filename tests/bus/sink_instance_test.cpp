@@ -1,0 +1,262 @@
+// What the runtime makes of a sink's outcomes: retries, rejections, restarts, acknowledgements.
+#include <map>
+
+#include "broker/subscription.h"
+#include "bus/bus_fixture.h"
+#include "runtime/instance.h"
+
+namespace hulse {
+namespace {
+
+using connect::Verdict;
+using namespace std::chrono_literals;
+
+// What the sink of this test does; one test at a time.
+struct Script {
+  std::function<void(connect::RecordBatch&, size_t)> on_record;
+  std::function<Result<void>()> on_open;
+  std::vector<std::string> seen;
+  int opened = 0;
+  int closed = 0;
+};
+Script* script = nullptr;
+
+class ScriptedSink : public connect::Sink {
+ public:
+  aio::Task<Result<void>> open(const connect::Context&) override {
+    ++script->opened;
+    co_return script->on_open ? script->on_open() : Result<void>();
+  }
+  aio::Task<void> write(connect::RecordBatch batch) override {
+    for (size_t i = 0; i < batch.size(); ++i) {
+      script->seen.emplace_back(batch[i].value);
+      script->on_record(batch, i);
+    }
+    co_return;
+  }
+  aio::Task<void> close() override {
+    ++script->closed;
+    co_return;
+  }
+};
+
+Result<std::unique_ptr<connect::Sink>> make_scripted(const config::Given&) {
+  return std::unique_ptr<connect::Sink>(std::make_unique<ScriptedSink>());
+}
+
+constexpr connect::Descriptor kScripted{.name = "scripted",
+                                        .kind = connect::Kind::sink,
+                                        .effectively_once = true,
+                                        .make_sink = &make_scripted};
+
+class SinkInstances : public BusTest {
+ protected:
+  SinkInstances() {
+    script = &script_;
+    component_.name = "s";
+    component_.connector = &kScripted;
+    component_.inputs = {"t"};
+    component_.subscription = "public/default/s";
+    component_.from_earliest = true;
+    component_.policy.retry_initial = 1ms;
+  }
+
+  // Publishes 0 … count-1, runs the instance until `done` says so or it ends by itself, stops it.
+  runtime::Status run_instance(int count, std::function<bool(const runtime::Status&)> done) {
+    runtime::Status status;
+    with_client([&](client::Client& client) -> aio::Task<void> {
+      client::ProducerOptions options;
+      options.topic = "t";
+      options.initial_subscription = component_.subscription;
+      const auto producer = co_await client.create_producer(options);
+      EXPECT_TRUE(producer);
+      for (int i = 0; i < count; ++i) {
+        const auto id = co_await send(**producer, std::to_string(i));
+        EXPECT_TRUE(id);
+      }
+      co_await (*producer)->close();
+      const auto executor = co_await aio::asio::this_coro::executor;
+      bus_.client.service_url = broker_->service_url();
+      bus_.id = "bus";
+      const auto instance = runtime::make_instance(component_, 0, bus_, executor);
+      aio::Gate gate(executor);
+      gate.spawn("instance", instance->run());
+      const auto limit = aio::Clock::now() + 30s;
+      while (gate.running() > 0 && !done(instance->status()) && aio::Clock::now() < limit) {
+        co_await aio::sleep(1ms);
+      }
+      co_await gate.close();
+      status = instance->status();
+      co_await after_(client);
+    });
+    const auto& c = status.counters;
+    EXPECT_EQ(c.received, c.written + c.dead_lettered + c.skipped + c.returned + c.in_flight);
+    EXPECT_EQ(script_.opened, script_.closed);
+    return status;
+  }
+
+  // Entries the subscription still has; on the broker's strand in production, here nobody else is
+  // left.
+  uint64_t backlog() {
+    const auto found = broker_->topic("t", false);
+    return found.topic->backlog(found.topic->find(component_.subscription)->cursor());
+  }
+
+  Script script_;
+  runtime::Component component_;
+  runtime::Bus bus_;
+  std::function<aio::Task<void>(client::Client&)> after_ = [](client::Client&) -> aio::Task<void> {
+    co_return;
+  };
+};
+
+TEST_F(SinkInstances, WhatIsWrittenIsAcknowledged) {
+  script_.on_record = [](connect::RecordBatch& batch, size_t i) { batch.ok(i); };
+  after_ = [this](client::Client&) -> aio::Task<void> {
+    EXPECT_EQ(backlog(), 0u);
+    co_return;
+  };
+  const auto status = run_instance(50, [](const auto& s) { return s.counters.written == 50; });
+  EXPECT_EQ(status.state, runtime::State::stopped);
+  EXPECT_EQ(status.counters.received, 50u);
+}
+
+TEST_F(SinkInstances, ARetryHappensInPlaceUntilItSucceeds) {
+  std::map<std::string, int> tries;
+  script_.on_record = [&](connect::RecordBatch& batch, size_t i) {
+    const int attempt = ++tries[std::string(batch[i].value)];
+    if (batch[i].value == "3" && attempt < 5) {
+      batch.fail(i, Verdict::retry, Error(Code::unavailable, "not now"));
+    } else {
+      batch.ok(i);
+    }
+  };
+  const auto status = run_instance(10, [](const auto& s) { return s.counters.written == 10; });
+  EXPECT_EQ(status.counters.written, 10u);
+  EXPECT_EQ(status.counters.retries, 4u);
+  EXPECT_EQ(status.counters.received, 10u);  // never delivered again by the broker
+  EXPECT_EQ(tries["3"], 5);
+  EXPECT_EQ(script_.opened, 1);
+}
+
+TEST_F(SinkInstances, ARejectedRecordGoesToTheDeadLettersWithItsReason) {
+  script_.on_record = [](connect::RecordBatch& batch, size_t i) {
+    if (batch[i].value == "4") {
+      batch.fail(i, Verdict::reject, Error(Code::invalid, "no number I like"));
+    } else {
+      batch.ok(i);
+    }
+  };
+  after_ = [this](client::Client& client) -> aio::Task<void> {
+    EXPECT_EQ(backlog(), 0u);
+    client::ConsumerOptions options;
+    options.topic = "persistent://public/default/t-s-DLQ";
+    options.subscription = "dead-letters";
+    const auto consumer = co_await client.subscribe(options);
+    EXPECT_TRUE(consumer);
+    const auto messages = co_await (*consumer)->receive();
+    EXPECT_TRUE(messages);
+    const auto& letter = (*messages)->list.front();
+    EXPECT_EQ(letter.value, "4");
+    std::map<std::string_view, std::string_view> properties(letter.properties.begin(),
+                                                            letter.properties.end());
+    EXPECT_EQ(properties["REAL_TOPIC"], "persistent://public/default/t");
+    EXPECT_EQ(properties["REAL_SUBSCRIPTION"], "public/default/s");
+    EXPECT_EQ(properties["HULSE_REASON"], "no number I like");
+    co_await (*consumer)->close();
+  };
+  const auto status = run_instance(
+      10, [](const auto& s) { return s.counters.written + s.counters.dead_lettered == 10; });
+  EXPECT_EQ(status.counters.dead_lettered, 1u);
+  EXPECT_EQ(status.state, runtime::State::stopped);
+}
+
+TEST_F(SinkInstances, AttemptsRunOutAndThePolicyDecides) {
+  component_.policy.retry_attempts_max = 3;
+  component_.policy.on_reject = runtime::OnReject::skip;
+  script_.on_record = [](connect::RecordBatch& batch, size_t i) {
+    if (batch[i].value == "4") {
+      batch.fail(i, Verdict::retry, Error(Code::unavailable, "never"));
+    } else {
+      batch.ok(i);
+    }
+  };
+  const auto status =
+      run_instance(10, [](const auto& s) { return s.counters.written + s.counters.skipped == 10; });
+  EXPECT_EQ(status.counters.skipped, 1u);
+  EXPECT_EQ(std::count(script_.seen.begin(), script_.seen.end(), "4"), 3);
+}
+
+TEST_F(SinkInstances, StopOnRejectKeepsTheRecordAndTheReason) {
+  component_.guarantee = connect::Guarantee::effectively_once;  // whose default is to stop
+  script_.on_record = [](connect::RecordBatch& batch, size_t i) {
+    if (batch[i].value == "4") {
+      batch.fail(i, Verdict::reject, Error(Code::invalid, "no number I like"));
+    } else {
+      batch.ok(i);
+    }
+  };
+  after_ = [this](client::Client&) -> aio::Task<void> {
+    EXPECT_GE(backlog(), 1u);
+    EXPECT_LE(backlog(), 6u);
+    co_return;
+  };
+  const auto status = run_instance(10, [](const auto&) { return false; });
+  EXPECT_EQ(status.state, runtime::State::failed);
+  EXPECT_NE(status.reason.find("no number I like"), std::string::npos) << status.reason;
+  EXPECT_NE(status.reason.find("persistent://public/default/t"), std::string::npos)
+      << status.reason;
+}
+
+TEST_F(SinkInstances, AReconnectOpensTheSinkAgainAndLosesNothing) {
+  int failures = 0;
+  std::set<std::string> written;
+  script_.on_record = [&](connect::RecordBatch& batch, size_t i) {
+    if (batch[i].value == "5" && ++failures <= 2) {
+      batch.fail(i, Verdict::reconnect, Error(Code::unavailable, "the line is dead"));
+    } else {
+      written.emplace(batch[i].value);
+      batch.ok(i);
+    }
+  };
+  const auto status = run_instance(10, [&](const auto&) { return written.size() == 10; });
+  EXPECT_EQ(written.size(), 10u);
+  EXPECT_EQ(status.counters.restarts, 2u);
+  EXPECT_EQ(script_.opened, 3);
+}
+
+TEST_F(SinkInstances, AConfigurationErrorIsNotTriedAgainAnotherFailureIs) {
+  script_.on_open = [] {
+    return Result<void>(Error(Code::invalid, "such a table does not exist"));
+  };
+  auto status = run_instance(1, [](const auto&) { return false; });
+  EXPECT_EQ(status.state, runtime::State::failed);
+  EXPECT_EQ(script_.opened, 1);
+  EXPECT_EQ(status.reason, "such a table does not exist");
+
+  script_.on_record = [](connect::RecordBatch& batch, size_t i) { batch.ok(i); };
+  script_.on_open = [this] {
+    return script_.opened < 3 ? Result<void>(Error(Code::unavailable, "nobody there"))
+                              : Result<void>();
+  };
+  status = run_instance(1, [](const auto& s) { return s.counters.written >= 1; });
+  EXPECT_EQ(status.state, runtime::State::stopped);
+  EXPECT_EQ(status.counters.restarts, 1u);
+}
+
+TEST_F(SinkInstances, ABatchDroppedWithoutOutcomesIsTriedAgain) {
+  int dropped = 0;
+  script_.on_record = [&](connect::RecordBatch& batch, size_t i) {
+    if (dropped < 3) {
+      ++dropped;  // no outcome: the batch ends with the write
+    } else {
+      batch.ok(i);
+    }
+  };
+  const auto status = run_instance(3, [](const auto& s) { return s.counters.written == 3; });
+  EXPECT_EQ(status.counters.written, 3u);
+  EXPECT_EQ(status.counters.retries, 3u);
+}
+
+}  // namespace
+}  // namespace hulse
