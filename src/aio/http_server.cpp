@@ -151,7 +151,8 @@ struct HttpServer::State {
   }
 
   // Reads one request into `parser`; the answer to give instead when it cannot be taken.
-  Task<boost::system::error_code> read(Stream& stream, beast::flat_buffer& buffer, Parser& parser) {
+  Task<boost::system::error_code> read(Worker& worker, Stream& stream, beast::flat_buffer& buffer,
+                                       Parser& parser) {
     stream.expires_after(options.head_time_max);
     const auto [bad_head, head_bytes] =
         co_await http::async_read_header(stream, buffer, parser, as_values);
@@ -165,6 +166,8 @@ struct HttpServer::State {
       const auto [failed, count] = co_await http::async_write(stream, go_on, as_values);
       if (failed) co_return failed;
     }
+    // A cancellation that met a finished operation is told by nobody else.
+    if (worker.gate.closing()) co_return asio::error::operation_aborted;
     if (!parser.is_done()) {
       stream.expires_after(options.body_time_max);
       const auto [bad_body, body_bytes] =
@@ -225,7 +228,7 @@ struct HttpServer::State {
     Parser parser;
     parser.header_limit(static_cast<uint32_t>(options.head_bytes_max));
     parser.body_limit(options.body_bytes_max);
-    const auto error = co_await read(stream, buffer, parser);
+    const auto error = co_await read(worker, stream, buffer, parser);
     if (error) {
       auto refused = answer_to(error);
       if (!refused) co_return false;
@@ -301,7 +304,7 @@ Task<void> HttpServer::accept(std::shared_ptr<State> state) {
     }
     Worker& worker = *state->workers[turn % state->workers.size()];
     auto [error, socket] = co_await state->acceptor.async_accept(worker.executor, as_values);
-    if (error == asio::error::operation_aborted) co_return;
+    if (error == asio::error::operation_aborted || state->gate.closing()) co_return;
     if (error) {
       if (!accept_may_be_retried(error)) {
         log::error("http", "{} takes no more connections: {}", to_string(state->endpoint),

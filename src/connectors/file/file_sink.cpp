@@ -96,6 +96,7 @@ class FileSink final : public connect::Sink {
         const bool woken = co_await work_->added.wait();
         if (!woken) co_return;
       }
+      if (work_->gate.closing()) co_return;
       // Shared because the closure that goes to the disk thread has to be copyable.
       const auto group = std::make_shared<Group>(std::move(work_->waiting));
       work_->waiting.clear();

@@ -134,7 +134,7 @@ class TcpListener final : public Listener {
       }
       const size_t loop = turn % loops.size();
       auto [error, socket] = co_await accepting.acceptor.async_accept(loops[loop], aio::as_values);
-      if (error == asio::error::operation_aborted) co_return;
+      if (error == asio::error::operation_aborted || accepting.gate.closing()) co_return;
       if (error) {
         log::warn("netty", "{} cannot take a connection: {}", shared->setting.name,
                   error.message());
@@ -176,7 +176,8 @@ class TcpListener final : public Listener {
     size_t expected = 0;  // records of the last batch
     for (;;) {
       const bool room = co_await inbox.wait_for_room(loop);
-      if (!room) co_return;
+      // Asked each time round: a cancellation that met a finished operation is told by nobody else.
+      if (!room || shared.gates[loop]->closing()) co_return;
       const auto space = buffer.room();
       boost::system::error_code error;
       const size_t count = socket.read_some(asio::buffer(space.data(), space.size()), error);

@@ -229,7 +229,8 @@ class UdpListener final : public Listener {
     const auto slots = std::make_unique<Slots>();
     for (;;) {
       const bool room = co_await inbox.wait_for_room(index);
-      if (!room) co_return;
+      // Asked each time round: a cancellation that met a finished operation is told by nobody else.
+      if (!room || reader.gate.closing()) co_return;
       const int count = slots->receive(reader.socket.native_handle());
       if (count > 0) {
         hand_on(*shared, *slots, static_cast<size_t>(count));
