@@ -72,6 +72,29 @@ Task<bool> close_a_gate() {
 }
 TEST(Gate, CloseCancelsAndWaits) { EXPECT_TRUE(run(close_a_gate())); }
 
+// A cancellation that comes together with what was waited for must not be lost.
+Task<void> wait_again_and_again(Event& event, int& rounds) {
+  for (;;) {
+    const bool woken = co_await event.wait();
+    if (!woken) co_return;
+    ++rounds;
+  }
+}
+Task<int> cancel_while_notified() {
+  const auto executor = co_await asio::this_coro::executor;
+  Event event(executor);
+  Gate gate(executor);
+  int rounds = 0;
+  gate.spawn("waiter", wait_again_and_again(event, rounds));
+  co_await sleep(1ms);
+  event.notify();
+  co_await gate.close();
+  co_return rounds;
+}
+TEST(Event, ACancellationIsNotLostBehindANotification) {
+  EXPECT_EQ(run(cancel_while_notified()), 1);
+}
+
 Task<void> fill(Channel<int>& channel, int& pushed) {
   for (int i = 0; i < 10; ++i) {
     const bool accepted = co_await channel.push(i, 40);

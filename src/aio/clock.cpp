@@ -66,6 +66,8 @@ Duration TimerTraits::to_wait_duration(const TimePoint& at) {
 Task<bool> sleep(Duration duration) { return sleep_until(Clock::now() + duration); }
 
 Task<bool> sleep_until(TimePoint at) {
+  const bool stopped = co_await cancelled();
+  if (stopped) co_return false;
   const auto executor = co_await asio::this_coro::executor;
   const auto state = co_await asio::this_coro::cancellation_state;
   if (state.cancelled() != asio::cancellation_type::none) co_return false;

@@ -21,6 +21,8 @@ void Event::notify() {
 }
 
 Task<bool> Event::wait() {
+  const bool stopped = co_await cancelled();
+  if (stopped) co_return false;
   const uint64_t before = generation_;
   const bool cancelled = co_await was_cancelled();
   if (cancelled) co_return false;
@@ -30,6 +32,8 @@ Task<bool> Event::wait() {
 
 Task<bool> Event::wait_until(TimePoint at) {
   using namespace asio::experimental::awaitable_operators;
+  const bool stopped = co_await cancelled();
+  if (stopped) co_return false;
   const uint64_t before = generation_;
   const bool cancelled = co_await was_cancelled();
   if (cancelled) co_return false;

@@ -52,6 +52,8 @@ Task<Result<Bytes>> FrameReader::next() {
       co_return frame;
     }
     if (size == 4 && end_ - begin_ >= 4) co_return Error(Code::corrupt, "a frame of no bytes");
+    const bool stopped = co_await cancelled();
+    if (stopped) co_return Error(Code::cancelled, "stopped");
     make_room(size);
     const size_t room = capacity_ - end_;
     const auto [error, got] =
@@ -99,6 +101,8 @@ Task<Result<void>> FrameWriter::run() {
       if (!piece.body.empty())
         buffers.push_back(asio::buffer(piece.body.data(), piece.body.size()));
     }
+    const bool stopped = co_await cancelled();
+    if (stopped) co_return Error(Code::cancelled, "stopped");
     const auto [error, written] = co_await asio::async_write(socket_, buffers, as_values);
     if (error) co_return to_error(error);
     queued_bytes_ -= written;

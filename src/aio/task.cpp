@@ -1,5 +1,6 @@
 #include "aio/task.h"
 
+#include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/error.hpp>
 
 namespace hulse::aio {
@@ -15,6 +16,13 @@ Error to_error(const boost::system::error_code& error) {
   }
   return Error(Code::unavailable, error.message());
 }
+
+Task<bool> cancelled() {
+  const auto state = co_await asio::this_coro::cancellation_state;
+  co_return state.cancelled() != asio::cancellation_type::none;
+}
+
+Task<void> start_cleanup() { co_await asio::this_coro::reset_cancellation_state(); }
 
 std::string to_string(const Endpoint& endpoint) {
   const auto address = endpoint.address().to_string();

@@ -119,6 +119,7 @@ aio::Task<Result<void>> produce(const Words& words, std::vector<std::string> pay
       });
     }
   }
+  co_await aio::start_cleanup();
   const auto flushed = co_await (*producer)->flush();
   co_await (*producer)->close();
   if (!flushed) co_return flushed.error();
@@ -174,6 +175,7 @@ aio::Task<Result<void>> consume(const Words& words, wire::pb::CommandSubscribe::
     std::cout.flush();
     (*consumer)->ack((*messages)->id);
   }
+  co_await aio::start_cleanup();
   const auto acked = co_await (*consumer)->flush_acks();
   if (!acked && !acked.error().cancelled()) result = acked.error();
   co_await (*consumer)->close();

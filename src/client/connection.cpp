@@ -229,10 +229,8 @@ aio::Task<Result<pb::BaseCommand>> Connection::request(pb::BaseCommand command, 
     const bool woken = co_await waiting->answered.wait_until(deadline);
     if (woken || waiting->answer) continue;
     waiting_.erase(request_id);
-    const auto state = co_await aio::asio::this_coro::cancellation_state;
-    if (state.cancelled() != aio::asio::cancellation_type::none) {
-      co_return Error(Code::cancelled, "stopped");
-    }
+    const bool stopped = co_await aio::cancelled();
+    if (stopped) co_return Error(Code::cancelled, "stopped");
     co_return Error(Code::timeout, fmt::format("{} did not answer {} in time", where_,
                                                pb::BaseCommand::Type_Name(command.type())));
   }

@@ -78,8 +78,7 @@ aio::Task<void> Instance::run() {
     const auto began = aio::Clock::now();
     const uint64_t written = counters_.written;
     const Ended ended = co_await life();
-    const auto cancelled = co_await aio::asio::this_coro::cancellation_state;
-    if (ended.why.cancelled() || cancelled.cancelled() != aio::asio::cancellation_type::none) {
+    if (ended.why.cancelled()) {
       state_ = State::stopped;
       break;
     }

@@ -58,6 +58,7 @@ aio::Task<Ended> SinkInstance::life() {
       }
     }
   }
+  co_await aio::start_cleanup();
   co_await work_->close();
   ++life_;  // outcomes that come from now on are of no use
   co_await sink_->close();
@@ -359,6 +360,7 @@ aio::Task<void> SinkInstance::watch() {
 
 // A clean stop: what the sink holds is written, and what is written is acknowledged.
 aio::Task<void> SinkInstance::finish_up() {
+  co_await aio::start_cleanup();
   work_->cancel();
   const auto deadline = aio::Clock::now() + kStopMax;
   const auto flush = [](connect::Sink& sink) -> aio::Task<Result<void>> {

@@ -41,6 +41,7 @@ aio::Task<Ended> SourceInstance::life() {
     running(fmt::format("{} -> {}", (*source)->where(), (*producer)->topic()));
     ended = co_await pump(**source, **producer);
   }
+  co_await aio::start_cleanup();
   co_await (*source)->close();
   // What was read is still stored, if the bus takes it.
   const auto flushed =
