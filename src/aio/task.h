@@ -33,10 +33,10 @@ using Socket = asio::basic_stream_socket<asio::ip::tcp, Executor>;
 using Acceptor = asio::basic_socket_acceptor<asio::ip::tcp, Executor>;
 using Endpoint = asio::ip::tcp::endpoint;
 
-// Whether the coroutine that asks was cancelled. A cancellation ends the operation that waits just then;
-// one that meets an operation which has already finished is seen only here. Event, sleep and the framed
-// reader and writer ask before they wait, so a loop over them always ends. Whoever has to wait once more
-// to clean up calls start_cleanup() first.
+// Whether the coroutine that asks was cancelled. A cancellation ends the operation that waits just
+// then; one that meets an operation which has already finished is seen only here. Event, sleep and
+// the framed reader and writer ask before they wait, so a loop over them always ends. Whoever has
+// to wait once more to clean up calls start_cleanup() first.
 Task<bool> cancelled();
 // From here on the coroutine counts as not cancelled; another cancellation ends its waits again.
 Task<void> start_cleanup();

@@ -115,6 +115,22 @@ aio::Task<void> Broker::stop() {
   topics_.clear();
   for (const auto& [name, topic] : topics) co_await topic->stop();
   co_await gate_.close();
+  // What topics asked of the store may ask for one more write; completions keep topics alive, which
+  // must not outlive what they share.
+  co_await settle();
+  co_await settle();
+}
+
+// Until everything asked of the store so far has been answered here: answers keep the order of
+// requests.
+aio::Task<void> Broker::settle() {
+  aio::Event answered(shared_.executor);
+  bool done = false;
+  shared_.store.change({}, shared_.executor, [&](const Result<void>&) {
+    done = true;
+    answered.notify();
+  });
+  while (!done) co_await answered.wait_uncancelled();
 }
 
 std::string Broker::service_url() const {

@@ -62,6 +62,7 @@ class Broker {
  private:
   Result<void> load();
   aio::Task<void> accept();
+  aio::Task<void> settle();
 
   const Options options_;
   Shared shared_;
