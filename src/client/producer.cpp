@@ -172,6 +172,7 @@ void Producer::seal() {
     metadata.set_num_messages_in_batch(static_cast<int32_t>(batch_.count()));
     metadata.set_highest_sequence_id(pending.highest_sequence_id);
   }
+  const size_t payload_bytes = payload.size();
   auto entry = wire::encode_entry(metadata, payload, options_.compression);
   batch_.clear();
   if (!entry || entry->size() > message_bytes_max_) {
@@ -182,8 +183,11 @@ void Producer::seal() {
     settle(pending, why);
     return;
   }
+  // Packing reserves for the worst case; what is kept until the receipt must not hold that.
+  if (entry->capacity() > 2 * entry->size()) entry->shrink_to_fit();
+  pending.bytes = std::max(payload_bytes, entry->size());
   pending.entry = Bytes::from(std::move(*entry));
-  pending_bytes_ += pending.entry.size();
+  pending_bytes_ += pending.bytes;
   pending_.push_back(std::move(pending));
   transmit(pending_.back());
 }
@@ -297,14 +301,14 @@ void Producer::on_frame(const wire::Frame& frame) {
     }
     Pending head = std::move(pending_.front());
     pending_.pop_front();
-    pending_bytes_ -= head.entry.size();
+    pending_bytes_ -= head.bytes;
     settle(head, error.with(options_.topic));
     changed_.notify();
     return;
   }
   Pending head = std::move(pending_.front());
   pending_.pop_front();
-  pending_bytes_ -= head.entry.size();
+  pending_bytes_ -= head.bytes;
   const auto& id = command.send_receipt().message_id();
   settle(head, MessageId{static_cast<int64_t>(id.ledgerid()), static_cast<int64_t>(id.entryid()),
                          id.partition(),

@@ -78,6 +78,7 @@ class Producer : public Attached, public std::enable_shared_from_this<Producer> 
     uint64_t highest_sequence_id = 0;
     uint32_t messages = 1;
     Bytes entry;
+    size_t bytes = 0;  // what it counts for in pending_bytes_: before compression
     std::vector<std::shared_ptr<Ticket>> tickets;
   };
 
