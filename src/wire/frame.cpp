@@ -109,11 +109,15 @@ Result<Entry> parse_entry(const Bytes& entry) {
   return Entry{std::move(*metadata), Bytes(entry.owner(), parts->payload)};
 }
 
-Result<pb::MessageMetadata> parse_metadata(std::string_view entry) {
+Result<std::string_view> metadata_bytes(std::string_view entry) {
   const auto skipped = skip_broker_metadata(entry);
   if (!skipped) return skipped.error();
   if (entry.size() >= 6 && get_u16(entry.data()) == kChecksumMagic) entry.remove_prefix(6);
-  const auto metadata = take_sized(entry, "message metadata");
+  return take_sized(entry, "message metadata");
+}
+
+Result<pb::MessageMetadata> parse_metadata(std::string_view entry) {
+  const auto metadata = metadata_bytes(entry);
   if (!metadata) return metadata.error();
   return parse(*metadata);
 }

@@ -52,6 +52,8 @@ struct Entry {
 Result<Entry> parse_entry(const Bytes& entry);
 // The same without keeping the payload: for a broker that looks at the metadata only.
 Result<pb::MessageMetadata> parse_metadata(std::string_view entry);
+// Where an entry's MessageMetadata lies in it.
+Result<std::string_view> metadata_bytes(std::string_view entry);
 // Fails unless the entry's checksum is right or absent.
 Result<void> verify_checksum(std::string_view entry);
 

@@ -3,6 +3,7 @@
 #include "base/base64.h"
 #include "base/crc32c.h"
 #include "wire/compression.h"
+#include "wire/proto_scan.h"
 
 namespace hulse::wire {
 namespace {
@@ -45,32 +46,6 @@ struct Single {
   uint64_t payload_size = 0;
   std::vector<Property> properties;
 };
-
-bool take_text(std::string_view& in, std::string_view& text) {
-  uint64_t size = 0;
-  if (!get_varint(in, size) || size > in.size()) return false;
-  text = in.substr(0, size);
-  in.remove_prefix(size);
-  return true;
-}
-
-bool skip_field(std::string_view& in, uint64_t tag) {
-  uint64_t ignored = 0;
-  std::string_view text;
-  switch (tag & 7) {
-    case 0: return get_varint(in, ignored);
-    case 1:
-      if (in.size() < 8) return false;
-      in.remove_prefix(8);
-      return true;
-    case 2: return take_text(in, text);
-    case 5:
-      if (in.size() < 4) return false;
-      in.remove_prefix(4);
-      return true;
-    default: return false;
-  }
-}
 
 bool parse_property(std::string_view in, Property& property) {
   while (!in.empty()) {

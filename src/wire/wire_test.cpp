@@ -6,6 +6,7 @@
 #include "wire/compression.h"
 #include "wire/frame.h"
 #include "wire/messages.h"
+#include "wire/peek.h"
 #include "wire/topic_name.h"
 
 namespace hulse::wire {
@@ -151,6 +152,44 @@ TEST(Messages, DamagedBatchesAreRefused) {
     if (!messages) ++refused;
   }
   EXPECT_GT(refused, 1000u);
+}
+
+// Hashes that Pulsar's own implementation gives.
+TEST(Peek, Murmur3) {
+  EXPECT_EQ(murmur3(""), 0u);
+  EXPECT_EQ(murmur3("a"), 1009084850u);
+  EXPECT_EQ(murmur3("key-1"), 414258592u);
+  EXPECT_EQ(murmur3("hello"), 613153351u);
+  EXPECT_EQ(murmur3("pulsar"), 5536699u);
+  EXPECT_EQ(murmur3("key-100"), 1814691625u);
+}
+
+TEST(Peek, SeesWhatProtobufSees) {
+  pb::MessageMetadata metadata;
+  metadata.set_producer_name("producer");
+  metadata.set_sequence_id(77);
+  metadata.set_publish_time(1234567890123);
+  metadata.add_properties()->set_key("k");
+  metadata.mutable_properties(0)->set_value("v");
+  metadata.set_partition_key("aGVsbG8=");
+  metadata.set_partition_key_b64_encoded(true);
+  metadata.set_num_messages_in_batch(5);
+  metadata.set_deliver_at_time(99);
+  metadata.set_null_value(true);
+  const auto entry = encode_entry(metadata, "payload", pb::LZ4);
+  ASSERT_TRUE(entry);
+  auto seen = peek(*entry);
+  ASSERT_TRUE(seen) << seen.error().text();
+  EXPECT_EQ(seen->producer_name, "producer");
+  EXPECT_EQ(seen->sequence_id, 77u);
+  EXPECT_EQ(seen->publish_time, 1234567890123u);
+  EXPECT_EQ(seen->messages, 5u);
+  EXPECT_TRUE(seen->is_batch);
+  EXPECT_EQ(seen->deliver_at, 99);
+  EXPECT_TRUE(seen->null_value);
+  EXPECT_FALSE(seen->is_marker);
+  EXPECT_EQ(sticky_hash(*seen), murmur3("hello"));
+  for (size_t size = 0; size < 40; ++size) EXPECT_FALSE(peek(std::string_view(*entry).substr(0, size)));
 }
 
 TEST(Base64, RoundTripAndRefusal) {
