@@ -91,7 +91,10 @@ Result<int64_t> to_integer(const Field& field, const json::value& value) {
   }
   if (!number) return wrong(value, "a whole number");
   if (*number >= field.min && *number <= field.max) return *number;
-  if (field.max == std::numeric_limits<int64_t>::max()) {
+  // Where the type alone bounds the field above, that bound is of no use to a reader.
+  const bool open_above = field.max == std::numeric_limits<int64_t>::max() ||
+                          field.max == std::numeric_limits<int32_t>::max();
+  if (open_above && *number < field.min) {
     return Error(Code::invalid, fmt::format("{} is too small; at least {}", *number, field.min));
   }
   return Error(Code::invalid,

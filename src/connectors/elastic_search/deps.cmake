@@ -1,0 +1,1 @@
+set(HULSE_CONNECTOR_LINK OpenSSL::Crypto)
