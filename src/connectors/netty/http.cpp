@@ -38,28 +38,31 @@ struct Waiting {
   std::optional<Result<void>> result;
 };
 
-// Brings the word from the strand to the loop: once, and also when nobody gives one.
+// Brings the word from the strand to the loop: once, and also when nobody gives one. It may outlive
+// the loop, so it owns nothing of it.
 class Receipt {
  public:
-  Receipt(std::shared_ptr<Inbox> inbox, size_t loop, std::shared_ptr<Waiting> waiting)
+  Receipt(std::shared_ptr<Inbox> inbox, size_t loop, std::weak_ptr<Waiting> waiting)
       : inbox_(std::move(inbox)), loop_(loop), waiting_(std::move(waiting)) {}
   Receipt(const Receipt&) = delete;
   Receipt& operator=(const Receipt&) = delete;
   ~Receipt() { tell(Error(Code::closed, "the source stopped before the record was stored")); }
 
   void tell(const Result<void>& result) {
-    if (!waiting_) return;
-    inbox_->post(loop_, [waiting = std::move(waiting_), result] {
+    if (std::exchange(told_, true)) return;
+    inbox_->post(loop_, [weak = waiting_, result] {
+      const auto waiting = weak.lock();
+      if (!waiting) return;  // the request gave up
       waiting->result = result;
       waiting->told.notify();
     });
-    waiting_.reset();
   }
 
  private:
   std::shared_ptr<Inbox> inbox_;
   size_t loop_;
-  std::shared_ptr<Waiting> waiting_;
+  std::weak_ptr<Waiting> waiting_;
+  bool told_ = false;
 };
 
 class HttpListener final : public Listener {

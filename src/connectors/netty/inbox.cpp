@@ -13,7 +13,7 @@ constexpr size_t kMergedBytes = 128 * 1024;
 
 Inbox::Inbox(aio::Executor strand, const std::vector<aio::Executor>& loops, size_t bytes_max)
     : strand_(strand), bytes_max_(bytes_max), added_(strand) {
-  for (const auto& loop : loops) slots_.push_back(std::make_unique<Slot>(loop));
+  for (const auto& loop : loops) slots_.push_back(std::make_shared<Slot>(loop));
 }
 
 // Many short records weigh more than their bytes.
@@ -114,8 +114,7 @@ void Inbox::taken(size_t bytes) {
   if (left > bytes_max_ / 4 * 3) return;
   for (const auto& slot : slots_) {
     if (!slot->waiting.exchange(false)) continue;
-    aio::asio::post(slot->executor,
-                    [self = shared_from_this(), room = &slot->room] { room->notify(); });
+    aio::asio::post(slot->executor, [slot] { slot->room.notify(); });
   }
 }
 

@@ -33,8 +33,12 @@ class Inbox : public std::enable_shared_from_this<Inbox> {
   void fail(Error why);
   // On the strand. Drops what is left and what still comes; take() ends.
   void drop();
-  // On the strand, after drop() and before the loops end: nothing is posted to them any more.
+  // On the strand, after drop() and before the loops' threads end: nothing is posted to them any
+  // more.
   void close();
+  // On the strand, after the threads have ended and before their event loops are destroyed: lets go
+  // of what belongs to them. A receipt may keep this object alive for longer.
+  void forget_loops() { slots_.clear(); }
 
   // Runs `what` on a loop, unless the inbox is closed. Any thread.
   template <class F>
@@ -58,7 +62,7 @@ class Inbox : public std::enable_shared_from_this<Inbox> {
   void taken(size_t bytes);
 
   aio::Executor strand_;
-  std::vector<std::unique_ptr<Slot>> slots_;
+  std::vector<std::shared_ptr<Slot>> slots_;  // shared with wake-ups on their way
   size_t bytes_max_;
   std::atomic<size_t> bytes_{0};  // put and not taken
 

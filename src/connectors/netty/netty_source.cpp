@@ -61,6 +61,7 @@ class NettySource final : public connect::Source {
     if (inbox_) inbox_->close();
     if (threads_) threads_->stop();
     listener_.reset();
+    if (inbox_) inbox_->forget_loops();
     threads_.reset();
   }
 
