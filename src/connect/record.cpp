@@ -4,10 +4,16 @@
 
 namespace hulse::connect {
 
-// Outcomes of different records are written by different threads: each slot is claimed by
-// exchanging its verdict, and `left` orders all of them before the one who settles.
+// Outcomes of different records are written by different threads. Whoever claims a record writes its
+// outcome; `left` orders all of them before the one who settles. A second outcome for a record touches
+// its claim only, which stays where it is while the outcomes move on.
 struct RecordBatch::State {
-  State(size_t size, Settled callback) : outcomes(size), left(size), settled(std::move(callback)) {}
+  State(size_t size, Settled callback)
+      : claimed(std::make_unique<std::atomic<bool>[]>(size)),
+        outcomes(size),
+        left(size),
+        settled(std::move(callback)) {}
+  std::unique_ptr<std::atomic<bool>[]> claimed;
   std::vector<Outcome> outcomes;
   std::atomic<size_t> left;
   Settled settled;
@@ -64,11 +70,9 @@ void RecordBatch::fail_all(Verdict verdict, const Error& error) {
 
 bool RecordBatch::give(size_t i, Verdict verdict, Error* error) {
   HULSE_ASSERT(state_ != nullptr && i < chosen_.size());
-  if (state_->left.load(std::memory_order_acquire) == 0) return false;
+  if (state_->claimed[i].exchange(true, std::memory_order_relaxed)) return false;
   Outcome& outcome = state_->outcomes[i];
-  Verdict none = Verdict::none;
-  std::atomic_ref<Verdict> claim(outcome.verdict);
-  if (!claim.compare_exchange_strong(none, verdict, std::memory_order_relaxed)) return false;
+  outcome.verdict = verdict;
   if (error != nullptr) outcome.error = std::move(*error);
   if (state_->left.fetch_sub(1, std::memory_order_acq_rel) != 1) return false;
   settle();
