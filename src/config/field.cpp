@@ -367,6 +367,39 @@ json::array definition(std::span<const Field> fields) {
 }
 
 namespace {
+// "http://user:password@host/" as "http://********@host/", wherever it stands in `text`.
+std::string without_credentials(std::string_view text) {
+  std::string out;
+  for (;;) {
+    const size_t scheme = text.find("://");
+    if (scheme == std::string_view::npos) return out += text;
+    const size_t host = scheme + 3;
+    const size_t end = text.find_first_of("/?#, ", host);
+    const size_t at = text.substr(0, end).rfind('@');
+    out += text.substr(0, host);
+    const bool has = at != std::string_view::npos && at >= host;
+    if (has) out += kRedacted;
+    text.remove_prefix(has ? at : host);
+  }
+}
+
+json::value without_credentials(const json::value& value) {
+  if (const auto* text = value.if_string()) {
+    return json::value(without_credentials(std::string_view(*text)));
+  }
+  if (const auto* list = value.if_array()) {
+    json::array out;
+    for (const auto& item : *list) out.push_back(without_credentials(item));
+    return out;
+  }
+  if (const auto* object = value.if_object()) {
+    json::object out;
+    for (const auto& [key, item] : *object) out[key] = without_credentials(item);
+    return out;
+  }
+  return value;
+}
+
 json::object redacted_under(std::span<const Field> fields, const std::string& prefix,
                             const json::object& values) {
   json::object out;
@@ -378,7 +411,7 @@ json::object redacted_under(std::span<const Field> fields, const std::string& pr
     } else if (field == nullptr || field->sensitive()) {
       out[name] = value.is_null() ? json::value(nullptr) : json::value(kRedacted);
     } else {
-      out[name] = value;
+      out[name] = without_credentials(value);
     }
   }
   return out;

@@ -251,6 +251,13 @@ struct Field {
     return out;
   }
 
+  // Of a list that others know as one text with commas.
+  constexpr Field as_text() const {
+    Field out = *this;
+    out.type_name = "java.lang.String";
+    return out;
+  }
+
   bool sensitive() const { return kind == Kind::secret; }
   // The default as text; empty where there is none and for secrets.
   std::string default_value() const { return default_text ? default_text(*this) : std::string(); }

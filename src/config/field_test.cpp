@@ -176,6 +176,16 @@ TEST(Secrets, WinAndNeverShow) {
             R"({"password":"********","user":"u","pasword":"********","ssl":{"enabled":true}})");
 }
 
+TEST(Secrets, InUrlsAreRedactedToo) {
+  const json::object values{
+      {"elasticSearchUrl", "http://u:canary@h:1/x,https://v:canary@i and a@b"},
+      {"names", {"x://canary@y", "z"}},
+      {"extra", {{"k", "mysql://r:canary@@s/t"}}}};
+  EXPECT_EQ(json::serialize(redacted(kFields, values)),
+            R"({"elasticSearchUrl":"http://********@h:1/x,https://********@i and a@b",)"
+            R"("names":["x://********@y","z"],"extra":{"k":"mysql://********@s/t"}})");
+}
+
 TEST(Definition, HasPulsarsShapeAndTheStructsDefaults) {
   const auto rows = definition(kFields);
   EXPECT_EQ(rows.size(), std::size(kFields) - 1);

@@ -75,6 +75,7 @@ inline constexpr config::Field kFields[] = {
         "elasticSearchUrl",
         "Where Elasticsearch or OpenSearch is: http:// or https://; several, with "
         "commas: the next one is used when one does not answer.")
+        .as_text()
         .required()
         .example("http://localhost:9200"),
     config::field<&ElasticConfig::index_name>(
@@ -142,7 +143,8 @@ inline constexpr config::Field kFields[] = {
     config::field<&ElasticConfig::key_ignore>("keyIgnore",
                                               "false: the message's key is the document's id."),
     config::field<&ElasticConfig::primary_fields>(
-        "primaryFields", "Fields of the document that make its id; they win over the key."),
+        "primaryFields", "Fields of the document that make its id; they win over the key.")
+        .as_text(),
     config::field<&ElasticConfig::null_action>(
         "nullValueAction",
         "What a message without a value does: IGNORE, DELETE the document of its "
@@ -175,8 +177,10 @@ inline constexpr config::Field kFields[] = {
     config::field<&ElasticConfig::tls_keystore_password>("ssl.keystorePassword",
                                                          "Password of that file."),
     config::field<&ElasticConfig::tls_ciphers>("ssl.cipherSuites",
-                                               "Ciphers, as OpenSSL names them."),
-    config::field<&ElasticConfig::tls_protocols>("ssl.protocols", "TLSv1.2, TLSv1.3 or both."),
+                                               "Ciphers, as OpenSSL names them.")
+        .as_text(),
+    config::field<&ElasticConfig::tls_protocols>("ssl.protocols", "TLSv1.2, TLSv1.3 or both.")
+        .as_text(),
     config::not_supported("ssl.provider", "", "Java's providers do not exist here; leave it out"),
 
     config::not_supported(

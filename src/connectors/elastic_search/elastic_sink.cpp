@@ -32,6 +32,8 @@ constexpr size_t kActionsMax = 20'000;
 constexpr size_t kBulkBytesMax = 50 * 1024 * 1024;
 // What an action line adds to a document, about.
 constexpr size_t kActionBytes = 100;
+// What may wait for a request; a topic that brings more waits itself.
+constexpr size_t kQueuedBytesMax = 16 * 1024 * 1024;
 constexpr size_t kRequestsByDefault = 2;
 constexpr aio::Duration kPauseMax = std::chrono::seconds(60);
 
@@ -108,7 +110,7 @@ class ElasticSink final : public connect::Sink {
   }
 
   Task<void> write(connect::RecordBatch batch) override {
-    while (queued_bytes_ >= 2 * bulk_bytes_max_) {
+    while (queued_bytes_ >= std::min(2 * bulk_bytes_max_, kQueuedBytesMax)) {
       const bool woken = co_await work_->taken.wait();
       if (!woken) co_return;
     }

@@ -178,7 +178,12 @@ class TcpListener final : public Listener {
       const bool room = co_await inbox.wait_for_room(loop);
       // Asked each time round: a cancellation that met a finished operation is told by nobody else.
       if (!room || shared.gates[loop]->closing()) co_return;
-      const auto space = buffer.room();
+      auto space = buffer.room();
+      // A read is a message then, and has to fit into one.
+      if (shared.setting.config.framing == Framing::none &&
+          space.size() > shared.setting.message_bytes_max) {
+        space = space.first(shared.setting.message_bytes_max);
+      }
       boost::system::error_code error;
       const size_t count = socket.read_some(asio::buffer(space.data(), space.size()), error);
       if (error == asio::error::would_block) {
