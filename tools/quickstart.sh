@@ -28,6 +28,14 @@ trap 'exit 143' TERM
 
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 show() { printf '  %s\n' "$*"; }
+show_command() { # WORD...: as one would type it
+  local word line=hulse
+  for word in "${@:2}"; do
+    [[ $word != *[{\ ]* ]] || word="'$word'"
+    line+=" $word"
+  done
+  show "$line"
+}
 fail() { # MESSAGE LOG
   printf 'quickstart: %s\n' "$1" >&2
   [[ -z ${2:-} ]] || sed 's/^/  | /' "$2" >&2
@@ -79,13 +87,13 @@ url=pulsar://127.0.0.1:$broker_port
 step "2. A file sink: from topic 'packages' to a file"
 sink=("$hulse" sinks localrun --broker-service-url "$url" --name to-file --sink-type file --inputs packages
   --subs-position Earliest --sink-config "{\"path\": \"$arrived\", \"format\": \"raw\"}")
-show "hulse ${sink[*]:1}"
+show_command "${sink[@]}"
 launch sink.log "${sink[@]}"
 
 step "3. A netty source: from a TCP port to topic 'packages', one message a line"
 source=("$hulse" sources localrun --broker-service-url "$url" --name from-tcp --source-type netty
   --destination-topic-name packages --source-config "{\"type\": \"tcp\", \"port\": $netty_port, \"framing\": \"line\"}")
-show "hulse ${source[*]:1}"
+show_command "${source[@]}"
 launch source.log "${source[@]}"
 wait_for "the source to listen" source.log connects "$netty_port"
 

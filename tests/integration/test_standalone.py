@@ -58,7 +58,7 @@ def test_it_listens_on_loopback_only(workshop):
 
 def test_a_config_file_sets_what_flags_do(workshop):
     broker_port, web_port = free_port(), free_port()
-    config = workshop.file("hulse.yaml", f"dataDir: {workshop.folder}/elsewhere\nbrokerPort: {broker_port}\nwebPort: {web_port}\n")
+    config = workshop.file("hulse.yaml", f"dataDir: {workshop.folder}/elsewhere\nbrokerServicePort: {broker_port}\nwebServicePort: {web_port}\n")
     process = workshop.start("standalone", "--config", config)
     wait_until(lambda: not process.running() or http_status(f"http://127.0.0.1:{web_port}/ready") == 200,
                "it is ready on the file's port")
@@ -69,10 +69,10 @@ def test_a_config_file_sets_what_flags_do(workshop):
 
 
 def test_an_unknown_key_of_the_config_file_is_refused(workshop):
-    config = workshop.file("hulse.yaml", "brokerPrt: 1234\nwebPort: many\n")
+    config = workshop.file("hulse.yaml", "brokerServicePrt: 1234\nwebServicePort: many\n")
     text = "\n".join([(done := workshop.run("standalone", "--config", config)).stdout, done.stderr])
     assert done.returncode == 1
-    assert "brokerPrt" in text and "brokerPort" in text and "webPort" in text
+    assert "brokerServicePrt" in text and "brokerServicePort" in text and "webServicePort" in text
 
 
 @pytest.mark.parametrize("which", ["--broker-port", "--web-port"])
