@@ -33,7 +33,7 @@ def documents(elasticsearch, index):
     """Id and source of every document of the index, however many."""
     request("POST", f"{elasticsearch}/{index}/_refresh")
     status, answer = request("GET", f"{elasticsearch}/{index}/_search?size=10000")
-    if status == 404:
+    if status in (404, 503):  # not there yet, or its shard is still starting
         return {}
     assert status == 200, answer
     return {hit["_id"]: hit["_source"] for hit in json.loads(answer)["hits"]["hits"]}
