@@ -2,6 +2,7 @@
 
 #include <boost/asio/ip/address.hpp>
 #include <charconv>
+#include <set>
 
 #include "aio/offload.h"
 #include "base/log.h"
@@ -13,14 +14,15 @@ namespace {
 
 constexpr std::string_view kPart = "broker";
 constexpr int kListenBacklog = 1024;
-
-// The namespaces a new broker has. More can be made when the admin interface comes.
-constexpr std::string_view kNamespaces[] = {"public/default", "public/functions", "pulsar/system"};
+constexpr auto kHousekeeping = std::chrono::seconds(30);
 
 }  // namespace
 
 Broker::Broker(Options options, storage::Store& store, aio::Executor executor, aio::Executor disk)
-    : options_(std::move(options)), shared_{store, executor, disk}, gate_(executor) {}
+    : options_(std::move(options)),
+      shared_{store, executor, disk},
+      namespaces_(store, executor),
+      gate_(executor) {}
 
 Broker::~Broker() = default;
 
@@ -34,12 +36,13 @@ Result<void> Broker::load() {
   if (!ledger) return ledger.error();
   shared_.next_ledger = *ledger ? number(**ledger) : 1;
   boot_ = shared_.next_ledger;
+  const auto namespaces = namespaces_.load();
+  if (!namespaces) return namespaces.error();
   const auto topics = shared_.store.scan("topic/");
   if (!topics) return topics.error();
   for (const auto& [key, value] : *topics) {
     auto record = TopicRecord::decode(value);
     if (!record) return record.error().with(key);
-    next_topic_ = std::max(next_topic_, record->id + 1);
     records_[key.substr(std::string_view("topic/").size())] = std::move(*record);
   }
   const auto cursors = shared_.store.scan("cursor/");
@@ -52,6 +55,19 @@ Result<void> Broker::load() {
       return Error(Code::corrupt, "a stored cursor has the key " + key);
     }
     cursors_[id].emplace_back(rest.substr(17), value);
+  }
+  const auto sequences = shared_.store.scan("sequence/");
+  if (!sequences) return sequences.error();
+  for (const auto& [key, value] : *sequences) {
+    const std::string_view rest =
+        std::string_view(key).substr(std::string_view("sequence/").size());
+    uint64_t id = 0;
+    const auto [end, failed] =
+        std::from_chars(rest.data(), rest.data() + std::min<size_t>(16, rest.size()), id, 16);
+    if (rest.size() < 17 || failed != std::errc() || end != rest.data() + 16) {
+      return Error(Code::corrupt, "a stored sequence id has the key " + key);
+    }
+    sequences_[id].emplace_back(rest.substr(17), number(value));
   }
   return {};
 }
@@ -83,6 +99,7 @@ aio::Task<Result<void>> Broker::start() {
   port_ = acceptor->local_endpoint().port();
   acceptor_ = std::move(acceptor);
   gate_.spawn("accept", accept());
+  gate_.spawn("housekeeping", keep_house());
   co_return Result<void>();
 }
 
@@ -107,6 +124,7 @@ aio::Task<void> Broker::accept() {
 }
 
 aio::Task<void> Broker::stop() {
+  stopping_ = true;
   if (acceptor_) {
     boost::system::error_code ignored;
     acceptor_->close(ignored);
@@ -143,8 +161,7 @@ std::optional<Topic::Refusal> Broker::refuse(const wire::TopicName& name) const 
                           "non-persistent topics are not supported by this broker: " + name.text()};
   }
   const auto name_space = name.namespace_text();
-  if (std::find(std::begin(kNamespaces), std::end(kNamespaces), name_space) ==
-      std::end(kNamespaces)) {
+  if (!namespaces_.exists(name_space)) {
     return Topic::Refusal{pb::TopicNotFound, fmt::format("Namespace not found: {}", name_space)};
   }
   return std::nullopt;
@@ -157,42 +174,169 @@ Broker::Found Broker::topic(const std::string& text, bool create) {
   const std::string full = name->text();
   const auto loaded = topics_.find(full);
   if (loaded != topics_.end()) return {loaded->second, std::nullopt};
+  if (stopping_ || leaving_.contains(full)) {
+    return {nullptr, Topic::Refusal{pb::ServiceNotReady, full + " is being unloaded"}};
+  }
   auto known = records_.find(full);
   if (known == records_.end()) {
-    if (!create)
+    const auto base = name->base();
+    const int partitions = namespaces_.partitions(base.text());
+    if (name->partition >= 0 && partitions > 0 && name->partition >= partitions) {
+      return {nullptr, Topic::Refusal{pb::TopicNotFound,
+                                      fmt::format("{} has {} partitions; {} is none of them",
+                                                  base.text(), partitions, full)}};
+    }
+    // The partitions of a partitioned topic were created with it.
+    const bool allowed = namespaces_.topic_policies(name->namespace_text()).auto_create ||
+                         (name->partition >= 0 && partitions > 0);
+    if (!create || !allowed)
       return {nullptr, Topic::Refusal{pb::TopicNotFound, "Topic does not exist: " + full}};
-    known = records_.emplace(full, TopicRecord{next_topic_++, {}}).first;
+    // From the ledgers' counter, which is stored with the record: an id is never used again.
+    known = records_.emplace(full, TopicRecord{shared_.next_ledger++, {}}).first;
   }
-  auto topic = std::make_shared<Topic>(shared_, *name, known->second);
-  topic->open();
-  for (const auto& [subscription, bytes] : cursors_[known->second.id]) {
+  std::optional<Topic::Refusal> refusal;
+  auto topic = load_topic(full, *name, refusal);
+  return {topic, refusal};
+}
+
+std::shared_ptr<Topic> Broker::load_topic(const std::string& full, const wire::TopicName& parsed,
+                                          std::optional<Topic::Refusal>& refusal) {
+  const auto& record = records_.at(full);
+  auto topic = std::make_shared<Topic>(shared_, parsed, record);
+  topic->set_policies(namespaces_.topic_policies(parsed.namespace_text()));
+  for (const auto& [subscription, bytes] : cursors_[record.id]) {
     auto cursor = Cursor::decode(bytes);
     if (!cursor) {
-      log::error(kPart, "{}, subscription {}: {}", full, subscription, cursor.error().text());
-      return {nullptr, Topic::Refusal{pb::PersistenceError,
-                                      fmt::format("{}, subscription {}: {}", full, subscription,
-                                                  cursor.error().text())}};
+      refusal = Topic::Refusal{
+          pb::PersistenceError,
+          fmt::format("{}, subscription {}: {}", full, subscription, cursor.error().text())};
+      log::error(kPart, "{}", refusal->message);
+      return nullptr;
     }
     topic->restore(subscription, std::move(*cursor));
   }
-  cursors_.erase(known->second.id);
+  for (const auto& [producer, sequence_id] : sequences_[record.id])
+    topic->restore_sequence(producer, sequence_id);
+  cursors_.erase(record.id);
+  sequences_.erase(record.id);
+  topic->open();
   topic->trim();
   topics_[full] = topic;
-  return {topic, std::nullopt};
+  return topic;
 }
 
-int Broker::partitions(const wire::TopicName&) const { return 0; }
+std::optional<Topic::Refusal> Broker::create(const std::string& text) {
+  const auto name = wire::TopicName::parse(text);
+  if (!name) return Topic::Refusal{pb::InvalidTopicName, name.error().text()};
+  if (auto refusal = refuse(*name)) return refusal;
+  const std::string full = name->text();
+  if (!records_.contains(full)) records_.emplace(full, TopicRecord{shared_.next_ledger++, {}});
+  return topic(full, true).refusal;
+}
+
+void Broker::policies_changed(const std::string& name_space) {
+  const auto policies = namespaces_.topic_policies(name_space);
+  for (const auto& [name, topic] : topics_) {
+    if (topic->name().namespace_text() == name_space) topic->set_policies(policies);
+  }
+}
+
+// What time alone makes due: expired messages, ledgers whose retention has ended.
+aio::Task<void> Broker::keep_house() {
+  for (;;) {
+    const bool slept = co_await aio::sleep(kHousekeeping);
+    if (!slept) co_return;
+    const auto topics = topics_;
+    for (const auto& [name, topic] : topics) {
+      const int64_t ttl = topic->policies().ttl_seconds;
+      if (ttl > 0 && !topic->subscriptions().empty()) {
+        const auto index =
+            co_await topic->index_at(static_cast<uint64_t>(aio::wall_ms() - ttl * 1000));
+        if (!index) {
+          log::error(kPart, "looking for expired messages: {}", index.error().text());
+          continue;
+        }
+        const auto subscriptions = topic->subscriptions();
+        for (const auto& [subscription, state] : subscriptions) state->expire_until(*index);
+      }
+      topic->trim();
+    }
+  }
+}
+
+int Broker::partitions(const wire::TopicName& name) const {
+  return namespaces_.partitions(name.text());
+}
 
 std::vector<std::string> Broker::topics(const std::string& name_space) const {
   const std::string prefix = "persistent://" + name_space + "/";
-  std::vector<std::string> out;
+  std::set<std::string> names;
+  const auto own = [&](const std::string& name) {
+    // Names that begin with two underscores are the system's.
+    return std::string_view(name).substr(prefix.size()).starts_with("__");
+  };
   for (auto at = records_.lower_bound(prefix);
        at != records_.end() && at->first.starts_with(prefix); ++at) {
-    // Names that begin with two underscores are the system's own.
-    if (!std::string_view(at->first).substr(prefix.size()).starts_with("__"))
-      out.push_back(at->first);
+    if (!own(at->first)) names.insert(at->first);
   }
-  return out;
+  const auto& partitioned = namespaces_.partitioned();
+  for (auto at = partitioned.lower_bound(prefix);
+       at != partitioned.end() && at->first.starts_with(prefix); ++at) {
+    for (int i = 0; i < at->second && !own(at->first); ++i) {
+      names.insert(fmt::format("{}-partition-{}", at->first, i));
+    }
+  }
+  return {names.begin(), names.end()};
+}
+
+aio::Task<void> Broker::unload(std::string name) {
+  co_await let_go(name);
+  leaving_.erase(name);
+}
+
+// Until leaving_ forgets the name, nobody gets at the topic: its next life would begin before what
+// is still on its way into the log.
+aio::Task<void> Broker::let_go(std::string name) {
+  leaving_.insert(name);
+  const auto loaded = topics_.find(name);
+  if (loaded == topics_.end()) co_return;
+  const auto topic = loaded->second;
+  const auto subscriptions = topic->subscriptions();
+  topics_.erase(loaded);
+  co_await topic->stop();
+  co_await settle();
+  co_await settle();
+  auto& cursors = cursors_[topic->id()];
+  cursors.clear();
+  for (const auto& [subscription, state] : subscriptions) {
+    if (state->durable()) cursors.emplace_back(subscription, state->cursor().encode());
+  }
+  sequences_[topic->id()] = topic->sequences();
+  records_[name] = topic->record();
+}
+
+aio::Task<Result<void>> Broker::remove(std::string name) {
+  co_await let_go(name);
+  const auto known = records_.find(name);
+  Result<void> result = Error(Code::not_found, fmt::format("Topic {} not found", name));
+  if (known != records_.end()) {
+    const storage::TopicId id = known->second.id;
+    std::vector<storage::Change> changes;
+    changes.push_back({topic_key(name), std::nullopt});
+    for (const auto& [subscription, cursor] : cursors_[id]) {
+      changes.push_back({cursor_key(id, subscription), std::nullopt});
+    }
+    for (const auto& [producer, sequence_id] : sequences_[id]) {
+      changes.push_back({sequence_key(id, producer), std::nullopt});
+    }
+    cursors_.erase(id);
+    sequences_.erase(id);
+    records_.erase(known);
+    shared_.store.trim(id, UINT64_MAX);
+    result = co_await write_through(shared_.store, std::move(changes));
+  }
+  leaving_.erase(name);
+  co_return result;
 }
 
 std::string Broker::next_producer_name() {

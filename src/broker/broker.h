@@ -6,15 +6,20 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 
 #include "aio/gate.h"
 #include "aio/task.h"
+#include "broker/namespaces.h"
 #include "broker/topic.h"
 #include "wire/topic_name.h"
 
 namespace hulse::broker {
+
+// What CONNECTED and the web interface call this broker.
+inline constexpr const char* kServerVersion = "Hulse 0.1.0";
 
 struct Options {
   std::string host = "127.0.0.1";
@@ -54,7 +59,17 @@ class Broker {
   std::optional<Topic::Refusal> refuse(const wire::TopicName& name) const;
   // Number of partitions; 0: not partitioned (or absent).
   int partitions(const wire::TopicName& name) const;
+  // Full names, partitions one by one; the system's own are left out.
   std::vector<std::string> topics(const std::string& name_space) const;
+  bool known(const std::string& topic) const { return records_.contains(topic); }
+  std::optional<Topic::Refusal> create(const std::string& topic);
+  // Tells loaded topics of the namespace.
+  void policies_changed(const std::string& name_space);
+  // Its connections are closed, its memory is given back; the next access loads it again.
+  aio::Task<void> unload(std::string topic);
+  // With everything in it. Not the partitions of a partitioned topic.
+  aio::Task<Result<void>> remove(std::string topic);
+  Namespaces& namespaces() { return namespaces_; }
   std::string next_producer_name();
   Shared& shared() { return shared_; }
   const std::unordered_map<std::string, std::shared_ptr<Topic>>& loaded() const { return topics_; }
@@ -62,18 +77,25 @@ class Broker {
  private:
   Result<void> load();
   aio::Task<void> accept();
+  aio::Task<void> keep_house();
+  std::shared_ptr<Topic> load_topic(const std::string& name, const wire::TopicName& parsed,
+                                    std::optional<Topic::Refusal>& refusal);
   aio::Task<void> settle();
+  aio::Task<void> let_go(std::string topic);
 
   const Options options_;
   Shared shared_;
+  Namespaces namespaces_;
   aio::Gate gate_;
+  bool stopping_ = false;
+  std::set<std::string> leaving_;  // topics that are being unloaded or removed
   std::unique_ptr<aio::Acceptor> acceptor_;
   uint16_t port_ = 0;
   uint64_t boot_ = 0;
   uint64_t producers_named_ = 0;
-  uint64_t next_topic_ = 1;
   std::map<std::string, TopicRecord> records_;  // of every topic, loaded or not
   std::map<storage::TopicId, std::vector<std::pair<std::string, std::string>>> cursors_;
+  std::map<storage::TopicId, std::vector<std::pair<std::string, uint64_t>>> sequences_;
   std::unordered_map<std::string, std::shared_ptr<Topic>> topics_;
 };
 

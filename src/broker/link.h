@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -31,7 +33,11 @@ class Link {
   // The broker ends a consumer (or producer) on its own: tells the client, which comes back.
   virtual void drop_consumer(uint64_t consumer_id) = 0;
   virtual void drop_producer(uint64_t producer_id) = 0;
+  // A fenced producer is told nothing: what it sends next ends its connection, and when it comes
+  // back it learns why (as Apache Pulsar 4.0.8 does).
+  virtual void forget_producer(uint64_t producer_id) = 0;
   virtual std::string address() const = 0;  // "127.0.0.1:40312"
+  virtual const std::string& client_version() const = 0;
 };
 
 class Topic;
@@ -43,6 +49,10 @@ struct Producer {
   uint64_t id = 0;
   std::string name;
   uint64_t epoch = 0;
+  pb::ProducerAccessMode access = pb::Shared;
+  std::optional<uint64_t> topic_epoch;  // of an exclusive one: the client's, then its own
+  int64_t since = 0;                    // milliseconds since 1970
+  std::map<std::string, std::string> metadata;
 };
 
 struct Consumer {
@@ -57,9 +67,14 @@ struct Consumer {
   bool has_epoch = false;
   // Shared: entries delivered and not acknowledged, with their number of messages.
   std::unordered_map<uint64_t, uint32_t> pending;
-  uint64_t unacked = 0;  // messages in `pending`
-  bool blocked = false;  // by its number of unacknowledged messages
+  uint64_t unacked = 0;       // messages in `pending`
+  bool out_of_order = false;  // Key_Shared: a moved key need not wait for its old consumer
+  bool blocked = false;       // by its number of unacknowledged messages
+  bool told_end = false;      // that a terminated topic has been read to its end
   uint64_t messages_out = 0;
+  uint64_t bytes_out = 0;
+  int64_t since = 0;  // milliseconds since 1970
+  std::map<std::string, std::string> metadata;
 };
 
 }  // namespace hulse::broker

@@ -1,49 +1,13 @@
 #include "broker/rest.h"
 
-#include <boost/json.hpp>
 #include <boost/url/parse.hpp>
 #include <boost/url/url_view.hpp>
 
+#include "broker/rest_common.h"
 #include "broker/subscription.h"
 
 namespace hulse::broker {
 namespace {
-
-namespace json = boost::json;
-
-aio::HttpResponse answer(const json::value& value) {
-  return {.status = 200, .body = json::serialize(value), .content_type = "application/json"};
-}
-aio::HttpResponse refuse(unsigned status, std::string reason) {
-  return {.status = status,
-          .body = json::serialize(json::object{{"reason", std::move(reason)}}),
-          .content_type = "application/json"};
-}
-
-json::object stats(Topic& topic) {
-  const auto& counters = topic.counters();
-  json::object subscriptions;
-  for (const auto& [name, subscription] : topic.subscriptions()) {
-    json::array consumers;
-    for (const auto& consumer : subscription->consumers()) {
-      consumers.push_back(json::object{{"consumerName", consumer->name},
-                                       {"availablePermits", consumer->permits},
-                                       {"unackedMessages", consumer->unacked},
-                                       {"blockedConsumerOnUnackedMsgs", consumer->blocked},
-                                       {"address", consumer->link->address()}});
-    }
-    subscriptions[name] =
-        json::object{{"type", pb::CommandSubscribe::SubType_Name(subscription->type())},
-                     // Entries, as Pulsar counts them.
-                     {"msgBacklog", topic.backlog(subscription->cursor())},
-                     {"unackedMessages", subscription->unacked_messages()},
-                     {"isDurable", subscription->durable()},
-                     {"consumers", std::move(consumers)}};
-  }
-  return {{"msgInCounter", counters.messages_in},   {"bytesInCounter", counters.bytes_in},
-          {"msgOutCounter", counters.messages_out}, {"bytesOutCounter", counters.bytes_out},
-          {"publishers", topic.producers()},        {"subscriptions", std::move(subscriptions)}};
-}
 
 std::string label(std::string_view text) {
   std::string out;
@@ -66,7 +30,7 @@ std::string metrics(Broker& broker) {
     line("pulsar_in_bytes_total", labels, counters.bytes_in);
     line("pulsar_out_messages_total", labels, counters.messages_out);
     line("pulsar_out_bytes_total", labels, counters.bytes_out);
-    line("pulsar_producers_count", labels, topic->producers());
+    line("pulsar_producers_count", labels, topic->producers().size());
     line("pulsar_subscriptions_count", labels, topic->subscriptions().size());
     for (const auto& [subscription, state] : topic->subscriptions()) {
       line("pulsar_subscription_back_log",
@@ -91,46 +55,85 @@ std::vector<std::string> segments(std::string_view path) {
   return out;
 }
 
+std::map<std::string, std::string> parameters(std::string_view target) {
+  std::map<std::string, std::string> out;
+  const auto parsed = boost::urls::parse_origin_form(target);
+  if (!parsed) return out;
+  for (const auto& parameter : parsed->params()) out[parameter.key] = parameter.value;
+  return out;
+}
+
+std::optional<aio::HttpResponse> handle_broker(Call& call) {
+  auto& broker = call.broker;
+  if (!call.get()) return std::nullopt;
+  if (call.is(0, {"ready"}) || call.is(0, {"admin", "v2", "brokers", "ready"}) ||
+      call.is(0, {"admin", "v2", "brokers", "health"})) {
+    if (const auto broken = broker.shared().store.broken()) return refuse(503, broken->text());
+    return aio::HttpResponse{.body = "ok"};
+  }
+  if (call.is(0, {"metrics"}) || call.is(0, {"metrics", ""})) {
+    return aio::HttpResponse{.body = metrics(broker), .content_type = "text/plain; version=0.0.4"};
+  }
+  if (call.is(0, {"admin", "v2", "clusters"})) return answer(json::array{"standalone"});
+  if (call.is(0, {"admin", "v2", "clusters", "standalone"})) {
+    return answer(json::object{{"brokerServiceUrl", broker.service_url()}});
+  }
+  if (call.is(0, {"admin", "v2", "brokers", "version"}))
+    return aio::HttpResponse{.body = kServerVersion};
+  if (call.is(0, {"lookup", "v2", "topic", "*", "*", "*", "*"})) {
+    const auto url = broker.service_url();
+    return answer(json::object{{"brokerUrl", url},
+                               {"brokerUrlTls", ""},
+                               {"httpUrl", ""},
+                               {"httpUrlTls", ""},
+                               {"nativeUrl", url}});
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
+bool Call::is(size_t offset, std::initializer_list<std::string_view> words) const {
+  if (parts.size() != offset + words.size()) return false;
+  return std::equal(
+      words.begin(), words.end(), parts.begin() + static_cast<ptrdiff_t>(offset),
+      [](std::string_view word, const std::string& part) { return word == "*" || word == part; });
+}
+
+bool Call::flag(const std::string& name) const {
+  const auto known = query.find(name);
+  return known != query.end() && known->second == "true";
+}
+
+Result<json::value> Call::body() const {
+  if (request.body.empty()) return json::value(nullptr);
+  boost::system::error_code error;
+  auto value = json::parse(request.body, error);
+  if (error) return Error(Code::invalid, "the body is not JSON: " + error.message());
+  return value;
+}
+
+aio::HttpResponse answer(const json::value& value) {
+  return {.status = 200, .body = json::serialize(value), .content_type = "application/json"};
+}
+aio::HttpResponse refuse(unsigned status, std::string reason) {
+  return {.status = status,
+          .body = json::serialize(json::object{{"reason", std::move(reason)}}),
+          .content_type = "application/json"};
+}
+aio::HttpResponse no_content() { return {.status = 204}; }
+aio::HttpResponse done(const Result<void>& result) {
+  return result ? no_content() : refuse(500, result.error().text());
+}
+
 aio::Task<aio::HttpResponse> handle(Broker& broker, aio::HttpRequest request) {
-  const auto parts = segments(request.path());
-  const auto is = [&](std::initializer_list<std::string_view> words) {
-    return std::equal(parts.begin(), parts.end(), words.begin(), words.end());
-  };
-  if (request.method != "GET") co_return refuse(405, request.method + " is not possible here");
-  if (is({"ready"}) || is({"admin", "v2", "brokers", "ready"}) ||
-      is({"admin", "v2", "brokers", "health"})) {
-    if (const auto broken = broker.shared().store.broken()) co_return refuse(503, broken->text());
-    co_return aio::HttpResponse{.body = "ok"};
-  }
-  if (is({"metrics"}) || is({"metrics", ""})) {
-    co_return aio::HttpResponse{.body = metrics(broker),
-                                .content_type = "text/plain; version=0.0.4"};
-  }
-  if (is({"admin", "v2", "clusters"})) co_return answer(json::array{"standalone"});
-  const bool of_topic =
-      parts.size() >= 6 && parts[0] == "admin" && parts[1] == "v2" && parts[2] == "persistent";
-  if (of_topic && parts.size() == 7 && parts[6] == "stats") {
-    const auto found =
-        broker.topic(fmt::format("persistent://{}/{}/{}", parts[3], parts[4], parts[5]), false);
-    if (found.refusal) co_return refuse(404, found.refusal->message);
-    co_return answer(stats(*found.topic));
-  }
-  if (parts.size() == 5 && parts[0] == "admin" && parts[1] == "v2" && parts[2] == "persistent") {
-    json::array names;
-    for (auto& name : broker.topics(parts[3] + "/" + parts[4])) names.emplace_back(std::move(name));
-    co_return answer(names);
-  }
-  if (parts.size() == 7 && parts[0] == "lookup" && parts[1] == "v2" && parts[2] == "topic") {
-    const auto url = broker.service_url();
-    co_return answer(json::object{{"brokerUrl", url},
-                                  {"brokerUrlTls", ""},
-                                  {"httpUrl", ""},
-                                  {"httpUrlTls", ""},
-                                  {"nativeUrl", url}});
-  }
-  co_return refuse(404, request.target + " is not served by this version of Hulse");
+  Call call{broker, request, segments(request.path()), parameters(request.target)};
+  if (auto own = handle_broker(call)) co_return std::move(*own);
+  auto answered = co_await handle_namespaces(call);
+  if (!answered) answered = co_await handle_topics(call);
+  if (answered) co_return std::move(*answered);
+  co_return refuse(404, fmt::format("{} {} is not served by this version of Hulse", request.method,
+                                    request.target));
 }
 
 }  // namespace hulse::broker

@@ -9,7 +9,6 @@ namespace {
 constexpr std::string_view kPart = "broker";
 constexpr auto kKeepAlive = std::chrono::seconds(30);
 constexpr uint64_t kNoRequest = UINT64_MAX;  // request id -1: the broker speaks on its own
-constexpr const char* kServerVersion = "Hulse 0.1.0";
 
 bool has_schema(const pb::Schema& schema) { return schema.type() != pb::Schema::None; }
 
@@ -161,6 +160,8 @@ void Session::drop_producer(uint64_t producer_id) {
   send(command);
 }
 
+void Session::forget_producer(uint64_t producer_id) { producers_.erase(producer_id); }
+
 std::shared_ptr<Consumer> Session::consumer(uint64_t id) const {
   const auto known = consumers_.find(id);
   return known == consumers_.end() ? nullptr : known->second;
@@ -284,7 +285,7 @@ Result<void> Session::on_connect(const pb::CommandConnect& command) {
   pb::BaseCommand answer;
   answer.set_type(pb::BaseCommand::CONNECTED);
   auto* connected = answer.mutable_connected();
-  connected->set_server_version(kServerVersion);
+  connected->set_server_version(std::string(kServerVersion));
   connected->set_protocol_version(std::min(wire::kProtocolVersion, command.protocol_version()));
   connected->set_max_message_size(static_cast<int>(broker_.options().message_bytes_max));
   connected->mutable_feature_flags()->set_supports_get_partitioned_metadata_without_auto_creation(
@@ -333,19 +334,14 @@ void Session::on_lookup(const pb::CommandLookupTopic& command) {
 }
 
 void Session::on_producer(const pb::CommandProducer& command) {
-  const auto refuse = [&](pb::ServerError code, const std::string& message) {
-    error(command.request_id(), code, message);
-  };
-  if (command.producer_access_mode() != pb::Shared) {
-    return refuse(pb::NotAllowedError, "exclusive producers are not supported by this broker yet");
-  }
+  const uint64_t request_id = command.request_id();
   if (command.has_schema() && has_schema(command.schema())) {
-    return refuse(
-        pb::NotAllowedError,
+    return error(
+        request_id, pb::NotAllowedError,
         "This broker keeps no schemas yet; produce bytes (no schema) to " + command.topic());
   }
   const auto found = broker_.topic(command.topic(), true);
-  if (found.refusal) return refuse(found.refusal->code, found.refusal->message);
+  if (found.refusal) return error(request_id, found.refusal->code, found.refusal->message);
   auto producer = std::make_shared<Producer>();
   producer->link = shared_from_this();
   producer->topic = found.topic;
@@ -353,36 +349,54 @@ void Session::on_producer(const pb::CommandProducer& command) {
   producer->name =
       command.producer_name().empty() ? broker_.next_producer_name() : command.producer_name();
   producer->epoch = command.epoch();
-  const auto refusal = found.topic->add_producer(producer);
-  if (refusal) return refuse(refusal->code, refusal->message);
+  producer->access = command.producer_access_mode();
+  if (command.has_topic_epoch()) producer->topic_epoch = command.topic_epoch();
+  producer->since = aio::wall_ms();
+  for (const auto& pair : command.metadata()) producer->metadata[pair.key()] = pair.value();
+
+  const auto tell = [self = shared_from_this(), producer, request_id](bool ready) {
+    pb::BaseCommand answer;
+    answer.set_type(pb::BaseCommand::PRODUCER_SUCCESS);
+    auto* success = answer.mutable_producer_success();
+    success->set_request_id(request_id);
+    success->set_producer_name(producer->name);
+    success->set_last_sequence_id(producer->topic->last_sequence_id(producer->name));
+    success->set_schema_version("");
+    success->set_producer_ready(ready);
+    if (ready && producer->topic_epoch) success->set_topic_epoch(*producer->topic_epoch);
+    self->send(answer);
+  };
+  const auto admitted = [self = shared_from_this(), producer, request_id,
+                         tell](const Result<void>& result) {
+    if (result) return tell(true);
+    producer->topic->remove_producer(producer);
+    self->producers_.erase(producer->id);
+    self->error(request_id,
+                result.error().code() == Code::fenced ? pb::ProducerFenced : pb::PersistenceError,
+                result.error().text());
+  };
+  const auto& initial = command.initial_subscription_name();
+  const bool wants_subscription = !initial.empty() && found.topic->find(initial) == nullptr;
+  // A subscription that was asked for is there before anything is sent.
+  const auto ready = [topic = found.topic, initial, wants_subscription,
+                      admitted](const Result<void>& result) {
+    if (!result || !wants_subscription || topic->find(initial) != nullptr) return admitted(result);
+    topic->create(initial, true, topic->first_index(), admitted);
+  };
   const auto known = producers_.find(producer->id);
   if (known != producers_.end() && known->second->name != producer->name) {
     known->second->topic->remove_producer(known->second);
   }
+  bool waits = false;
+  // Entered first: what admits it may call back at once.
   producers_[producer->id] = producer;
   closed_producers_.erase(producer->id);
-
-  const auto answer = [self = shared_from_this(), producer,
-                       request_id = command.request_id()](const Result<void>& result) {
-    if (!result) {
-      producer->topic->remove_producer(producer);
-      self->producers_.erase(producer->id);
-      return self->error(request_id, pb::PersistenceError, result.error().text());
-    }
-    pb::BaseCommand success;
-    success.set_type(pb::BaseCommand::PRODUCER_SUCCESS);
-    success.mutable_producer_success()->set_request_id(request_id);
-    success.mutable_producer_success()->set_producer_name(producer->name);
-    success.mutable_producer_success()->set_last_sequence_id(-1);
-    success.mutable_producer_success()->set_schema_version("");
-    self->send(success);
-  };
-  const auto& initial = command.initial_subscription_name();
-  if (!initial.empty() && found.topic->find(initial) == nullptr) {
-    found.topic->create(initial, true, found.topic->first_index(), answer);
-  } else {
-    answer({});
+  const auto refusal = found.topic->add_producer(producer, ready, waits);
+  if (refusal) {
+    producers_.erase(producer->id);
+    return error(request_id, refusal->code, refusal->message);
   }
+  if (waits) tell(false);
 }
 
 void Session::send_error(const pb::CommandSend& command, pb::ServerError code,
@@ -430,9 +444,8 @@ void Session::on_subscribe(const pb::CommandSubscribe& command) {
   if (consumer(command.consumer_id())) return success(command.request_id());
   if (command.subscription().empty())
     return refuse(pb::MetadataError, "the subscription has no name");
-  if (command.subtype() == pb::CommandSubscribe::Key_Shared) {
-    return refuse(pb::NotAllowedError,
-                  "Key_Shared subscriptions are not supported by this broker yet");
+  if (command.keysharedmeta().keysharedmode() == pb::STICKY && command.has_keysharedmeta()) {
+    return refuse(pb::NotAllowedError, "sticky key ranges are not supported by this broker yet");
   }
   if (command.read_compacted()) {
     return refuse(pb::NotAllowedError,
@@ -475,6 +488,11 @@ aio::Task<void> Session::subscribe_at_time(std::shared_ptr<Topic> topic,
 void Session::subscribe(const std::shared_ptr<Topic>& topic, const pb::CommandSubscribe& command,
                         uint64_t position) {
   auto subscription = topic->find(command.subscription());
+  if (!subscription && command.durable() && !topic->policies().auto_subscribe) {
+    return error(command.request_id(), pb::SubscriptionNotFound,
+                 fmt::format("Subscription {} does not exist on {} and may not be created",
+                             command.subscription(), topic->text()));
+  }
   if (subscription && subscription->durable() != command.durable()) {
     return error(
         command.request_id(), pb::NotAllowedError,
@@ -487,6 +505,9 @@ void Session::subscribe(const std::shared_ptr<Topic>& topic, const pb::CommandSu
   made->id = command.consumer_id();
   made->name = command.consumer_name();
   made->priority = command.priority_level();
+  made->out_of_order = command.keysharedmeta().allowoutoforderdelivery();
+  made->since = aio::wall_ms();
+  for (const auto& pair : command.metadata()) made->metadata[pair.key()] = pair.value();
   if (command.has_consumer_epoch()) {
     made->epoch = command.consumer_epoch();
     made->has_epoch = true;

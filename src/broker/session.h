@@ -31,7 +31,9 @@ class Session : public Link, public std::enable_shared_from_this<Session> {
   void success(uint64_t request_id) override;
   void drop_consumer(uint64_t consumer_id) override;
   void drop_producer(uint64_t producer_id) override;
+  void forget_producer(uint64_t producer_id) override;
   std::string address() const override { return address_; }
+  const std::string& client_version() const override { return client_version_; }
 
  private:
   aio::Task<Result<void>> read();

@@ -1,7 +1,6 @@
 #include "broker/subscription.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "base/log.h"
 
@@ -9,20 +8,6 @@ namespace hulse::broker {
 namespace {
 
 constexpr std::string_view kPart = "broker";
-constexpr uint64_t kUnackedMax = 50'000;  // Pulsar's maxUnackedMessagesPerConsumer
-constexpr unsigned kMessagesInARow = 20;  // Pulsar's dispatcherMaxRoundRobinBatchSize
-constexpr size_t kReadEntries = 256;
-constexpr size_t kReadBytes = 1 << 20;
-constexpr auto kReadRetry = std::chrono::seconds(5);
-
-// How many of a batch's messages an ack_set still asks for.
-uint32_t count_remaining(std::span<const int64_t> words, uint32_t messages) {
-  if (words.empty()) return messages;
-  uint32_t count = 0;
-  for (const int64_t word : words)
-    count += static_cast<uint32_t>(std::popcount(static_cast<uint64_t>(word)));
-  return std::min(count, messages);
-}
 
 }  // namespace
 
@@ -49,6 +34,7 @@ std::optional<Topic::Refusal> Subscription::add(const std::shared_ptr<Consumer>&
     rewind();
   }
   consumers_.push_back(consumer);
+  if (by_key()) arrange_keys();
   if (ordered()) {
     choose_active();
     // The others keep what they know; the new one has to be told either way.
@@ -61,9 +47,13 @@ void Subscription::remove(const std::shared_ptr<Consumer>& consumer) {
   const auto known = std::find(consumers_.begin(), consumers_.end(), consumer);
   if (known == consumers_.end()) return;
   consumers_.erase(known);
-  for (const auto& [index, messages] : consumer->pending) redeliveries_.insert(index);
-  consumer->pending.clear();
-  consumer->unacked = 0;
+  std::vector<uint64_t> held;
+  for (const auto& [index, messages] : consumer->pending) held.push_back(index);
+  for (const uint64_t index : held) {
+    forget_pending(*consumer, index);
+    redeliveries_.insert(index);
+  }
+  if (by_key()) arrange_keys();
   if (consumers_.empty()) {
     active_.reset();
     rewind();
@@ -131,6 +121,8 @@ void Subscription::rewind() {
   read_index_ = cursor_.acked_until();
   redeliveries_.clear();
   ahead_.clear();
+  parked_.clear();
+  delayed_.clear();
 }
 
 void Subscription::flow(const std::shared_ptr<Consumer>& consumer, uint32_t permits) {
@@ -172,20 +164,19 @@ void Subscription::ack(const std::shared_ptr<Consumer>& consumer, const pb::Comm
     counts_.erase(*index);
     redeliveries_.erase(*index);
     const auto settle = [&](Consumer& holder) {
-      const auto held = holder.pending.find(*index);
-      if (held == holder.pending.end()) return false;
-      holder.unacked -= std::min<uint64_t>(holder.unacked, held->second);
-      holder.pending.erase(held);
-      return true;
+      const bool held = holder.pending.contains(*index);
+      if (held) forget_pending(holder, *index);
+      return held;
     };
     if (!ordered() && !settle(*consumer)) {
       for (const auto& other : consumers_) settle(*other);
     }
   }
-  if (consumer->blocked && consumer->unacked <= kUnackedMax / 2) {
-    consumer->blocked = false;
-    dispatch();
-  }
+  const auto most = static_cast<uint64_t>(topic_.policies().unacked_per_consumer);
+  const bool unblocked = consumer->blocked && consumer->unacked <= most / 2;
+  if (unblocked) consumer->blocked = false;
+  // By key, an acknowledgement may free a key for another consumer.
+  if (unblocked || by_key()) dispatch();
   if (moved || done) changed(std::move(done));
 }
 
@@ -221,13 +212,17 @@ void Subscription::store() {
                                });
 }
 
+void Subscription::expire_until(uint64_t index) {
+  if (!cursor_.ack_until(std::min(index, topic_.end_index()))) return;
+  changed(nullptr);
+  dispatch();
+}
+
 // ---- redelivery
 
 void Subscription::give_back(Consumer& consumer, uint64_t index) {
-  const auto held = consumer.pending.find(index);
-  if (held == consumer.pending.end()) return;
-  consumer.unacked -= std::min<uint64_t>(consumer.unacked, held->second);
-  consumer.pending.erase(held);
+  if (!consumer.pending.contains(index)) return;
+  forget_pending(consumer, index);
   ++counts_[index];
   redeliveries_.insert(index);
 }
@@ -251,7 +246,9 @@ void Subscription::redeliver(const std::shared_ptr<Consumer>& consumer,
       if (index) give_back(*consumer, *index);
     }
   }
-  if (consumer->unacked <= kUnackedMax / 2) consumer->blocked = false;
+  if (consumer->unacked <= static_cast<uint64_t>(topic_.policies().unacked_per_consumer) / 2) {
+    consumer->blocked = false;
+  }
   dispatch();
 }
 
@@ -260,130 +257,10 @@ void Subscription::seek(uint64_t index, Done done) {
   cursor_.reset(index);
   counts_.clear();
   for (const auto& consumer : consumers) {
-    consumer->pending.clear();
     consumer->link->drop_consumer(consumer->id);
   }
   rewind();
   changed(std::move(done));
-}
-
-// ---- dispatch
-
-Consumer* Subscription::taker() {
-  const auto can_take = [](const Consumer& consumer) {
-    return consumer.permits > 0 && !consumer.blocked && consumer.link->writable();
-  };
-  if (ordered()) return active_ && active_ready_ && can_take(*active_) ? active_.get() : nullptr;
-  if (consumers_.empty()) return nullptr;
-  round_robin_ %= consumers_.size();
-  if (in_a_row_ >= kMessagesInARow) {
-    round_robin_ = (round_robin_ + 1) % consumers_.size();
-    in_a_row_ = 0;
-  }
-  Consumer* best = nullptr;
-  size_t best_at = 0;
-  for (size_t i = 0; i < consumers_.size(); ++i) {
-    const size_t at = (round_robin_ + i) % consumers_.size();
-    auto& consumer = *consumers_[at];
-    if (can_take(consumer) && (best == nullptr || consumer.priority < best->priority)) {
-      best = &consumer;
-      best_at = at;
-    }
-  }
-  if (best != nullptr && best_at != round_robin_) {
-    round_robin_ = best_at;
-    in_a_row_ = 0;
-  }
-  return best;
-}
-
-std::optional<uint64_t> Subscription::next_index() {
-  while (!redeliveries_.empty() && cursor_.is_acked(*redeliveries_.begin())) {
-    redeliveries_.erase(redeliveries_.begin());
-  }
-  if (!redeliveries_.empty()) return *redeliveries_.begin();
-  read_index_ = cursor_.next_unacked(std::max(read_index_, topic_.first_index()));
-  if (read_index_ >= topic_.end_index()) return std::nullopt;
-  return read_index_;
-}
-
-void Subscription::dispatch() {
-  if (dispatching_) return;  // a delivery closed something that calls back
-  dispatching_ = true;
-  for (;;) {
-    auto* consumer = taker();
-    if (consumer == nullptr) break;
-    const auto index = next_index();
-    if (!index) break;
-    const TailEntry* entry = topic_.in_tail(*index);
-    if (entry == nullptr) {
-      while (!ahead_.empty() && ahead_.front().index < *index) ahead_.pop_front();
-      if (ahead_.empty() || ahead_.front().index != *index) {
-        read_ahead(*index);
-        break;
-      }
-      entry = &ahead_.front();
-    }
-    if (redeliveries_.erase(*index) == 0) read_index_ = *index + 1;
-    deliver(*consumer, *entry);
-  }
-  dispatching_ = false;
-}
-
-void Subscription::deliver(Consumer& consumer, const TailEntry& entry) {
-  const auto remaining = cursor_.remaining(entry.index);
-  const uint32_t messages = count_remaining(remaining, entry.messages);
-  pb::BaseCommand command;
-  command.set_type(pb::BaseCommand::MESSAGE);
-  auto* message = command.mutable_message();
-  message->set_consumer_id(consumer.id);
-  const auto id = topic_.message_id(entry.index);
-  message->mutable_message_id()->set_ledgerid(static_cast<uint64_t>(id.ledger));
-  message->mutable_message_id()->set_entryid(static_cast<uint64_t>(id.entry));
-  message->mutable_message_id()->set_partition(id.partition);
-  const auto count = counts_.find(entry.index);
-  if (count != counts_.end()) message->set_redelivery_count(count->second);
-  for (const int64_t word : remaining) message->add_ack_set(word);
-  if (consumer.has_epoch) message->set_consumer_epoch(consumer.epoch);
-
-  consumer.permits -= messages;
-  consumer.messages_out += messages;
-  topic_.counters().messages_out += messages;
-  topic_.counters().bytes_out += entry.entry.size();
-  if (!ordered()) {
-    in_a_row_ += messages;
-    consumer.pending[entry.index] = messages;
-    consumer.unacked += messages;
-    if (consumer.unacked >= kUnackedMax) consumer.blocked = true;
-  }
-  consumer.link->send(command, entry.entry);
-}
-
-void Subscription::read_ahead(uint64_t from) {
-  if (reading_) return;
-  reading_ = true;
-  topic_.gate().spawn("read for " + name_, run_read(from));
-}
-
-aio::Task<void> Subscription::run_read(uint64_t from) {
-  const auto self = shared_from_this();
-  auto entries = co_await topic_.read(from, kReadEntries, kReadBytes);
-  if (!entries) {
-    log::error(kPart, "subscription {} cannot go on at message {}: {}", name_,
-               topic_.message_id(from).text(), entries.error().text());
-    co_await aio::sleep(kReadRetry);
-    reading_ = false;
-    dispatch();
-    co_return;
-  }
-  reading_ = false;
-  // What lies before the first one found does not exist any more (trimmed, or its write failed).
-  const uint64_t found = entries->empty() ? topic_.end_index() : entries->front().index;
-  bool moved = false;
-  for (uint64_t gone = from; gone < found; ++gone) moved |= cursor_.ack(gone);
-  if (moved) changed(nullptr);
-  ahead_.assign(std::make_move_iterator(entries->begin()), std::make_move_iterator(entries->end()));
-  dispatch();
 }
 
 uint64_t Subscription::unacked_messages() const {

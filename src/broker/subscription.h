@@ -48,15 +48,34 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   // Hands entries to consumers that have permits. Called whenever that may have become possible.
   void dispatch();
 
+  // Messages before it are acknowledged for everybody: they have outlived their time.
+  void expire_until(uint64_t index);
+
   uint64_t unacked_messages() const;
+  uint64_t messages_out() const { return messages_out_; }
+  uint64_t bytes_out() const { return bytes_out_; }
+  uint64_t delayed() const;
+  const Consumer* active() const { return active_.get(); }
 
  private:
-  bool ordered() const { return type_ != pb::CommandSubscribe::Shared; }
+  bool ordered() const {
+    return type_ == pb::CommandSubscribe::Exclusive || type_ == pb::CommandSubscribe::Failover;
+  }
+  bool by_key() const { return type_ == pb::CommandSubscribe::Key_Shared; }
   void choose_active();
   void announce_active();
   void rewind();
   Consumer* taker();
   std::optional<uint64_t> next_index();
+  const TailEntry* in_memory(uint64_t index);
+  bool is_delayed(const TailEntry& entry);
+  aio::Task<void> wake_delayed();
+  void dispatch_in_turn();
+  void dispatch_by_key();
+  Consumer* owner_of(uint32_t hash) const;
+  void arrange_keys();
+  void forget_pending(Consumer& consumer, uint64_t index);
+  void notice_end();
   void deliver(Consumer& consumer, const TailEntry& entry);
   void read_ahead(uint64_t from);
   aio::Task<void> run_read(uint64_t from);
@@ -80,6 +99,22 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   std::set<uint64_t> redeliveries_;                // shared: given back
   std::unordered_map<uint64_t, uint32_t> counts_;  // redeliveries of unacknowledged entries
   std::deque<TailEntry> ahead_;                    // read from disk, not delivered yet
+  std::map<int64_t, std::set<uint64_t>> delayed_;  // shared: by the time they are due
+  bool waking_ = false;
+  std::optional<aio::Event> delays_changed_;
+
+  // Key_Shared: which consumer a hash belongs to, and who holds unacknowledged entries of it.
+  std::map<uint32_t, Consumer*> ring_;
+  struct Holder {
+    Consumer* consumer = nullptr;
+    uint32_t entries = 0;
+  };
+  std::unordered_map<uint32_t, Holder> holders_;
+  std::unordered_map<uint64_t, uint32_t> hashes_;  // of unacknowledged entries
+  std::map<uint64_t, TailEntry> parked_;           // read, but their consumer could not take them
+
+  uint64_t messages_out_ = 0;
+  uint64_t bytes_out_ = 0;
   bool reading_ = false;
   bool dispatching_ = false;
 

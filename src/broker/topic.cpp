@@ -25,30 +25,49 @@ std::string cursor_key(storage::TopicId topic, const std::string& subscription) 
   return fmt::format("cursor/{:016x}/{}", topic, subscription);
 }
 
+std::string sequence_key(storage::TopicId topic, const std::string& producer) {
+  return fmt::format("sequence/{:016x}/{}", topic, producer);
+}
+
 std::string TopicRecord::encode() const {
   json::array list;
-  for (const auto& ledger : ledgers) list.push_back(json::array{ledger.id, ledger.first_index});
-  return json::serialize(json::object{{"v", 1}, {"id", id}, {"ledgers", std::move(list)}});
+  for (const auto& ledger : ledgers) {
+    list.push_back(json::array{ledger.id, ledger.first_index, ledger.bytes, ledger.closed_ms});
+  }
+  json::object out{{"v", 1}, {"id", id}, {"ledgers", std::move(list)}};
+  if (has_epoch) out["epoch"] = epoch;
+  if (terminated) out["terminated"] = true;
+  return json::serialize(out);
 }
 
 Result<TopicRecord> TopicRecord::decode(std::string_view text) {
+  const Error damaged(Code::corrupt, "a stored topic record is damaged");
   boost::system::error_code error;
   const auto value = json::parse(text, error);
-  const Error damaged(Code::corrupt, "a stored topic record is damaged");
   if (error || !value.is_object()) return damaged;
   const auto& object = value.get_object();
   const auto* id = object.if_contains("id");
   const auto* ledgers = object.if_contains("ledgers");
   if (id == nullptr || ledgers == nullptr || !ledgers->is_array()) return damaged;
+  const auto number = [&](const json::value& from) {
+    boost::system::error_code failed;
+    const auto out = from.to_number<uint64_t>(failed);
+    if (failed) error = failed;
+    return out;
+  };
   TopicRecord record;
-  record.id = id->to_number<uint64_t>(error);
+  record.id = number(*id);
   for (const auto& ledger : ledgers->get_array()) {
-    if (error || !ledger.is_array() || ledger.get_array().size() != 2) return damaged;
-    const auto& pair = ledger.get_array();
-    const auto ledger_id = pair[0].to_number<uint64_t>(error);
-    if (error) return damaged;
-    record.ledgers.push_back({ledger_id, pair[1].to_number<uint64_t>(error)});
+    if (!ledger.is_array() || ledger.get_array().size() < 4) return damaged;
+    const auto& row = ledger.get_array();
+    record.ledgers.push_back(
+        {number(row[0]), number(row[1]), number(row[2]), static_cast<int64_t>(number(row[3]))});
   }
+  if (const auto* epoch = object.if_contains("epoch")) {
+    record.epoch = number(*epoch);
+    record.has_epoch = true;
+  }
+  record.terminated = object.contains("terminated");
   if (error) return damaged;
   return record;
 }
@@ -76,30 +95,63 @@ void Topic::restore(const std::string& subscription, Cursor cursor) {
       std::make_shared<Subscription>(*this, subscription, true, std::move(cursor));
 }
 
+void Topic::restore_sequence(const std::string& producer, uint64_t sequence_id) {
+  sequences_[producer] = {sequence_id, sequence_id};
+}
+
+std::vector<std::pair<std::string, uint64_t>> Topic::sequences() const {
+  std::vector<std::pair<std::string, uint64_t>> out;
+  for (const auto& [producer, sequence] : sequences_) {
+    if (sequence.stored) out.emplace_back(producer, *sequence.stored);
+  }
+  return out;
+}
+
 void Topic::roll_ledger() {
-  // A ledger without entries is used on, but for the positions it has given out after a restart.
+  if (!record_.ledgers.empty()) {
+    record_.ledgers.back().bytes = ledger_bytes_;
+    record_.ledgers.back().closed_ms = aio::wall_ms();
+  }
   record_.ledgers.push_back({shared_.next_ledger++, next_index_});
   ledger_bytes_ = 0;
   store_record();
 }
 
-void Topic::store_record() {
+void Topic::store_record(Done done) {
   std::vector<storage::Change> changes;
   changes.push_back({topic_key(text_), record_.encode()});
   changes.push_back({"broker/next_ledger", std::to_string(shared_.next_ledger)});
-  shared_.store.change(std::move(changes), shared_.executor,
-                       [self = shared_from_this()](const Result<void>& result) {
-                         if (!result)
-                           log::error(kPart, "{}: {}", self->text_, result.error().text());
-                       });
+  shared_.store.change(
+      std::move(changes), shared_.executor,
+      [self = shared_from_this(), done = std::move(done)](const Result<void>& result) {
+        if (!result) log::error(kPart, "{}: {}", self->text_, result.error().text());
+        if (done) done(result);
+      });
+}
+
+bool Topic::in_use() const {
+  return !producers_.empty() ||
+         std::any_of(subscriptions_.begin(), subscriptions_.end(),
+                     [](const auto& entry) { return entry.second->durable(); });
+}
+
+void Topic::terminate(Done done) {
+  record_.terminated = true;
+  store_record([self = shared_from_this(), done = std::move(done)](const Result<void>& result) {
+    for (const auto& [name, subscription] : self->subscriptions_) subscription->dispatch();
+    done(result);
+  });
 }
 
 // ---- producers
 
-std::optional<Topic::Refusal> Topic::add_producer(const std::shared_ptr<Producer>& producer) {
+std::optional<Topic::Refusal> Topic::add_producer(const std::shared_ptr<Producer>& producer,
+                                                  Done ready, bool& waits) {
+  waits = false;
+  if (record_.terminated) return Refusal{pb::TopicTerminatedError, text_ + " was terminated"};
   const auto known = producers_.find(producer->name);
   if (known != producers_.end()) {
-    const auto& old = known->second;
+    const auto old = known->second;
     const bool same = old->link == producer->link && old->id == producer->id;
     if (!same || producer->epoch < old->epoch) {
       return Refusal{
@@ -107,65 +159,205 @@ std::optional<Topic::Refusal> Topic::add_producer(const std::shared_ptr<Producer
           fmt::format("Producer with name '{}' is already connected to topic '{}' from {}",
                       producer->name, text_, old->link->address())};
     }
+    producers_.erase(known);
+    if (exclusive_ == old) exclusive_.reset();
+  }
+  const bool fenced =
+      producer->topic_epoch && record_.has_epoch && *producer->topic_epoch < record_.epoch;
+  if (fenced) {
+    return Refusal{pb::ProducerFenced,
+                   fmt::format("Topic {} has epoch {}, the producer comes with {}", text_,
+                               record_.epoch, *producer->topic_epoch)};
+  }
+  switch (producer->access) {
+    case pb::Exclusive:
+      if (exclusive_ || !producers_.empty()) {
+        return Refusal{pb::ProducerFenced, fmt::format("Topic {} has an existing {}producer", text_,
+                                                       exclusive_ ? "exclusive " : "")};
+      }
+      become_exclusive(producer, std::move(ready));
+      return std::nullopt;
+    case pb::WaitForExclusive:
+      if (exclusive_ || !producers_.empty()) {
+        waits = true;
+        waiting_.emplace_back(producer, std::move(ready));
+        return std::nullopt;
+      }
+      become_exclusive(producer, std::move(ready));
+      return std::nullopt;
+    case pb::ExclusiveWithFencing: {
+      const auto others = std::move(producers_);
+      producers_.clear();
+      exclusive_.reset();
+      for (const auto& [name, other] : others) other->link->forget_producer(other->id);
+      const auto waiting = std::move(waiting_);
+      waiting_.clear();
+      for (const auto& [other, told] : waiting) {
+        other->link->forget_producer(other->id);
+        told(Error(Code::fenced, "another producer took the topic over"));
+      }
+      become_exclusive(producer, std::move(ready));
+      return std::nullopt;
+    }
+    case pb::Shared: break;
+  }
+  if (exclusive_) {
+    return Refusal{pb::ProducerBusy, fmt::format("Topic {} has an existing exclusive producer: {}",
+                                                 text_, exclusive_->name)};
   }
   producers_[producer->name] = producer;
+  ready({});
   return std::nullopt;
 }
 
+void Topic::become_exclusive(const std::shared_ptr<Producer>& producer, Done ready) {
+  exclusive_ = producer;
+  producers_[producer->name] = producer;
+  if (!producer->topic_epoch || !record_.has_epoch) {
+    record_.epoch = record_.has_epoch ? record_.epoch + 1 : 0;
+    record_.has_epoch = true;
+  } else {
+    record_.epoch = std::max(record_.epoch, *producer->topic_epoch);
+  }
+  producer->topic_epoch = record_.epoch;
+  store_record(std::move(ready));
+}
+
+void Topic::promote_waiting() {
+  if (exclusive_ || !producers_.empty() || waiting_.empty()) return;
+  auto [producer, ready] = std::move(waiting_.front());
+  waiting_.pop_front();
+  become_exclusive(producer, std::move(ready));
+}
+
 void Topic::remove_producer(const std::shared_ptr<Producer>& producer) {
+  std::erase_if(waiting_, [&](const auto& entry) { return entry.first == producer; });
   const auto known = producers_.find(producer->name);
   if (known != producers_.end() && known->second == producer) producers_.erase(known);
+  if (exclusive_ == producer) exclusive_.reset();
+  promote_waiting();
+}
+
+int64_t Topic::last_sequence_id(const std::string& producer) const {
+  if (!policies_.deduplication) return -1;
+  const auto known = sequences_.find(producer);
+  return known == sequences_.end() || !known->second.stored
+             ? -1
+             : static_cast<int64_t>(*known->second.stored);
+}
+
+bool Topic::is_repeat(const std::shared_ptr<Producer>& producer, const pb::CommandSend& send,
+                      uint64_t mark, size_t size) {
+  auto& sequence = sequences_[producer->name];
+  if (!sequence.pushed || send.sequence_id() > *sequence.pushed) {
+    sequence.pushed = mark;
+    return false;
+  }
+  if (sequence.stored && send.sequence_id() <= *sequence.stored) {
+    Sent sent{.sequence_id = send.sequence_id()};
+    if (send.has_highest_sequence_id()) sent.highest_sequence_id = send.highest_sequence_id();
+    receipt(*producer, sent, UINT64_MAX, UINT64_MAX);
+  } else {
+    // Seen, but not stored yet: whether it will be is not known.
+    pb::BaseCommand command;
+    command.set_type(pb::BaseCommand::SEND_ERROR);
+    auto* error = command.mutable_send_error();
+    error->set_producer_id(producer->id);
+    error->set_sequence_id(send.sequence_id());
+    error->set_error(pb::PersistenceError);
+    error->set_message("Cannot determine whether the message is a duplicate at this time");
+    producer->link->send(command);
+  }
+  producer->link->published(size);
+  return true;
 }
 
 void Topic::publish(const std::shared_ptr<Producer>& producer, const pb::CommandSend& send,
                     Bytes entry) {
+  if (record_.terminated) {
+    pb::BaseCommand command;
+    command.set_type(pb::BaseCommand::SEND_ERROR);
+    auto* error = command.mutable_send_error();
+    error->set_producer_id(producer->id);
+    error->set_sequence_id(send.sequence_id());
+    error->set_error(pb::TopicTerminatedError);
+    error->set_message(text_ + " was terminated");
+    producer->link->send(command);
+    producer->link->published(entry.size());
+    return;
+  }
+  Sent sent;
+  sent.sequence_id = send.sequence_id();
+  if (send.has_highest_sequence_id()) sent.highest_sequence_id = send.highest_sequence_id();
+  std::vector<storage::Change> changes;
+  if (policies_.deduplication) {
+    // Every chunk of a message has the same sequence id: the last one speaks for it.
+    bool counts = true;
+    if (send.is_chunk()) {
+      const auto metadata = wire::parse_metadata(entry.view());
+      counts = metadata && metadata->chunk_id() + 1 == metadata->num_chunks_from_msg();
+    }
+    if (counts) {
+      const uint64_t mark = std::max(send.sequence_id(), send.highest_sequence_id());
+      if (is_repeat(producer, send, mark, entry.size())) return;
+      sent.mark = mark;
+      changes.push_back({sequence_key(record_.id, producer->name), std::to_string(mark)});
+    }
+  }
   if (next_index_ - record_.ledgers.back().first_index >= kLedgerEntriesMax ||
       ledger_bytes_ >= kLedgerBytesMax) {
     roll_ledger();
     trim();
   }
-  const uint64_t index = next_index_++;
+  sent.index = next_index_++;
+  sent.messages = static_cast<uint32_t>(std::max(1, send.num_messages()));
   ledger_bytes_ += entry.size();
-  const auto messages = static_cast<uint32_t>(std::max(1, send.num_messages()));
-  std::optional<uint64_t> highest;
-  if (send.has_highest_sequence_id()) highest = send.highest_sequence_id();
-  shared_.store.append(record_.id, index, entry, shared_.executor,
-                       [self = shared_from_this(), producer, sequence = send.sequence_id(), highest,
-                        index, messages, entry](const Result<void>& result) {
-                         self->stored(producer, sequence, highest, index, messages, entry, result);
-                       });
+  shared_.store.append(
+      record_.id, sent.index, entry, shared_.executor,
+      [self = shared_from_this(), producer, sent, entry](const Result<void>& result) {
+        self->stored(producer, sent, entry, result);
+      },
+      std::move(changes));
 }
 
-void Topic::stored(const std::shared_ptr<Producer>& producer, uint64_t sequence_id,
-                   std::optional<uint64_t> highest_sequence_id, uint64_t index, uint32_t messages,
-                   Bytes entry, const Result<void>& result) {
-  const size_t size = entry.size();
+void Topic::receipt(const Producer& producer, const Sent& sent, uint64_t ledger, uint64_t entry) {
   pb::BaseCommand command;
+  command.set_type(pb::BaseCommand::SEND_RECEIPT);
+  auto* receipt = command.mutable_send_receipt();
+  receipt->set_producer_id(producer.id);
+  receipt->set_sequence_id(sent.sequence_id);
+  if (sent.highest_sequence_id) receipt->set_highest_sequence_id(*sent.highest_sequence_id);
+  receipt->mutable_message_id()->set_ledgerid(ledger);
+  receipt->mutable_message_id()->set_entryid(entry);
+  if (name_.partition >= 0) receipt->mutable_message_id()->set_partition(name_.partition);
+  producer.link->send(command);
+}
+
+void Topic::stored(const std::shared_ptr<Producer>& producer, const Sent& sent, Bytes entry,
+                   const Result<void>& result) {
+  const size_t size = entry.size();
+  auto* sequence = sent.mark ? &sequences_[producer->name] : nullptr;
   if (!result) {
+    if (sequence != nullptr) sequence->pushed = sequence->stored;
+    pb::BaseCommand command;
     command.set_type(pb::BaseCommand::SEND_ERROR);
     auto* error = command.mutable_send_error();
     error->set_producer_id(producer->id);
-    error->set_sequence_id(sequence_id);
+    error->set_sequence_id(sent.sequence_id);
     error->set_error(pb::PersistenceError);
     error->set_message(result.error().text());
-  } else {
-    stored_end_ = index + 1;
-    counters_.messages_in += messages;
-    counters_.bytes_in += size;
-    command.set_type(pb::BaseCommand::SEND_RECEIPT);
-    auto* receipt = command.mutable_send_receipt();
-    receipt->set_producer_id(producer->id);
-    receipt->set_sequence_id(sequence_id);
-    if (highest_sequence_id) receipt->set_highest_sequence_id(*highest_sequence_id);
-    const auto id = message_id(index);
-    receipt->mutable_message_id()->set_ledgerid(static_cast<uint64_t>(id.ledger));
-    receipt->mutable_message_id()->set_entryid(static_cast<uint64_t>(id.entry));
-    if (id.partition >= 0) receipt->mutable_message_id()->set_partition(id.partition);
-    if (!subscriptions_.empty()) remember({index, std::move(entry), messages});
+    producer->link->send(command);
+    producer->link->published(size);
+    return;
   }
-  producer->link->send(command);
+  if (sequence != nullptr) sequence->stored = sent.mark;
+  stored_end_ = sent.index + 1;
+  counters_.messages_in += sent.messages;
+  counters_.bytes_in += size;
+  const auto id = message_id(sent.index);
+  receipt(*producer, sent, static_cast<uint64_t>(id.ledger), static_cast<uint64_t>(id.entry));
   producer->link->published(size);
-  if (!result) return;
+  if (!subscriptions_.empty()) remember({sent.index, std::move(entry), sent.messages});
   for (const auto& [name, subscription] : subscriptions_) subscription->dispatch();
 }
 
@@ -209,6 +401,13 @@ MessageId Topic::message_id(uint64_t index) const {
   if (after != record_.ledgers.begin()) --after;
   return {static_cast<int64_t>(after->id), static_cast<int64_t>(index - after->first_index),
           name_.partition, -1};
+}
+
+MessageId Topic::before(uint64_t index) const {
+  if (index == 0 || index <= record_.ledgers.front().first_index) {
+    return {static_cast<int64_t>(record_.ledgers.front().id), -1, name_.partition, -1};
+  }
+  return message_id(index - 1);
 }
 
 std::optional<uint64_t> Topic::exact_index(uint64_t ledger, uint64_t entry) const {
@@ -342,10 +541,23 @@ void Topic::trim() {
     if (subscription->durable()) needed = std::min(needed, subscription->cursor().acked_until());
   }
   // Whole ledgers: a new subscription may begin with what an old one has consumed of the last
-  // ledger.
+  // ledger. A closed one that nobody needs goes as soon as either limit of the retention is passed.
+  const int64_t now = aio::wall_ms();
+  uint64_t kept_bytes = ledger_bytes_;
+  for (const auto& ledger : record_.ledgers) kept_bytes += ledger.bytes;
+  const auto may_go = [&](const Ledger& ledger) {
+    const bool old = policies_.retention_minutes >= 0 &&
+                     now - ledger.closed_ms >= policies_.retention_minutes * 60'000;
+    const bool large = policies_.retention_mb == 0 ||
+                       (policies_.retention_mb > 0 &&
+                        kept_bytes > static_cast<uint64_t>(policies_.retention_mb) << 20);
+    return old || large;
+  };
   size_t gone = 0;
-  while (gone + 1 < record_.ledgers.size() && record_.ledgers[gone + 1].first_index <= needed)
-    ++gone;
+  while (gone + 1 < record_.ledgers.size() && record_.ledgers[gone + 1].first_index <= needed &&
+         may_go(record_.ledgers[gone])) {
+    kept_bytes -= record_.ledgers[gone++].bytes;
+  }
   if (gone == 0) return;
   record_.ledgers.erase(record_.ledgers.begin(),
                         record_.ledgers.begin() + static_cast<ptrdiff_t>(gone));

@@ -16,6 +16,7 @@
 #include "base/ids.h"
 #include "broker/cursor.h"
 #include "broker/link.h"
+#include "broker/namespaces.h"
 #include "storage/store.h"
 #include "wire/topic_name.h"
 
@@ -36,12 +37,17 @@ struct Shared {
 struct Ledger {
   uint64_t id = 0;
   uint64_t first_index = 0;
+  uint64_t bytes = 0;     // of its entries, once it is closed
+  int64_t closed_ms = 0;  // milliseconds since 1970; 0: it is the last one
 };
 
 // What is kept of a topic across restarts.
 struct TopicRecord {
   storage::TopicId id = 0;
   std::vector<Ledger> ledgers;
+  uint64_t epoch = 0;  // of exclusive producers
+  bool has_epoch = false;
+  bool terminated = false;
 
   std::string encode() const;  // JSON
   static Result<TopicRecord> decode(std::string_view json);
@@ -69,12 +75,16 @@ class Topic : public std::enable_shared_from_this<Topic> {
   // Opens a new ledger: positions after a restart are new ones. What is appended afterwards is in
   // the log after it.
   void open();
+  // Makes a stored sequence id known.
+  void restore_sequence(const std::string& producer, uint64_t sequence_id);
+  std::vector<std::pair<std::string, uint64_t>> sequences() const;
   // Makes a stored subscription known.
   void restore(const std::string& subscription, Cursor cursor);
 
   const wire::TopicName& name() const { return name_; }
   const std::string& text() const { return text_; }
   storage::TopicId id() const { return record_.id; }
+  const TopicRecord& record() const { return record_; }
   Shared& shared() { return shared_; }
   aio::Gate& gate() { return gate_; }
   const TopicCounters& counters() const { return counters_; }
@@ -82,14 +92,30 @@ class Topic : public std::enable_shared_from_this<Topic> {
 
   // ---- producers
 
-  // Refuses a name that is taken, unless the same connection reopens it with a higher epoch.
   struct Refusal {
     pb::ServerError code;
     std::string message;
   };
-  std::optional<Refusal> add_producer(const std::shared_ptr<Producer>& producer);
+  using Done = std::function<void(const Result<void>&)>;
+  // Refuses a name that is taken (unless the same connection reopens it with a higher epoch) and
+  // what the access modes of the others forbid. `ready` is called when it may send: at once, when
+  // its epoch is stored, or, if `waits` is set, when its turn has come.
+  std::optional<Refusal> add_producer(const std::shared_ptr<Producer>& producer, Done ready,
+                                      bool& waits);
   void remove_producer(const std::shared_ptr<Producer>& producer);
-  size_t producers() const { return producers_.size(); }
+  const std::unordered_map<std::string, std::shared_ptr<Producer>>& producers() const {
+    return producers_;
+  }
+  size_t waiting_producers() const { return waiting_.size(); }
+  // Whether anybody is connected, or a durable subscription would be lost with it.
+  bool in_use() const;
+  // No message comes any more; consumers are told when they have read what is there.
+  void terminate(std::function<void(const Result<void>&)> done);
+  const TopicPolicies& policies() const { return policies_; }
+  void set_policies(const TopicPolicies& policies) { policies_ = policies; }
+
+  // The highest sequence id stored of a producer of this name; -1 without deduplication.
+  int64_t last_sequence_id(const std::string& producer) const;
 
   // Stores the entry and answers with a receipt, in order, once it is synced.
   void publish(const std::shared_ptr<Producer>& producer, const pb::CommandSend& send, Bytes entry);
@@ -99,6 +125,8 @@ class Topic : public std::enable_shared_from_this<Topic> {
   uint64_t first_index() const;                       // of what is still stored
   uint64_t end_index() const { return stored_end_; }  // after the last synced entry
   MessageId message_id(uint64_t index) const;
+  // Of what lies before `index`: a mark-delete position. (first ledger, -1) before everything.
+  MessageId before(uint64_t index) const;
   // The first index at or after the id (ledger and entry); earliest and latest included.
   uint64_t index_of(uint64_t ledger, uint64_t entry) const;
   // Nothing when no such entry was ever stored here.
@@ -136,13 +164,31 @@ class Topic : public std::enable_shared_from_this<Topic> {
   aio::Task<void> stop();
 
  private:
-  void stored(const std::shared_ptr<Producer>& producer, uint64_t sequence_id,
-              std::optional<uint64_t> highest_sequence_id, uint64_t index, uint32_t messages,
-              Bytes entry, const Result<void>& result);
+  // What is remembered of one send until it is stored.
+  struct Sent {
+    uint64_t sequence_id = 0;
+    std::optional<uint64_t> highest_sequence_id;
+    std::optional<uint64_t> mark;  // what deduplication remembers
+    uint64_t index = 0;
+    uint32_t messages = 1;
+  };
+  struct Sequence {
+    std::optional<uint64_t> pushed;
+    std::optional<uint64_t> stored;
+  };
+
+  void stored(const std::shared_ptr<Producer>& producer, const Sent& sent, Bytes entry,
+              const Result<void>& result);
+  // True when the send was answered as a repeat.
+  bool is_repeat(const std::shared_ptr<Producer>& producer, const pb::CommandSend& send,
+                 uint64_t mark, size_t size);
+  void receipt(const Producer& producer, const Sent& sent, uint64_t ledger, uint64_t entry);
+  void become_exclusive(const std::shared_ptr<Producer>& producer, Done ready);
+  void promote_waiting();
   void remember(TailEntry entry);
   void forget_tail(size_t keep_bytes);
   void roll_ledger();
-  void store_record();
+  void store_record(Done done = nullptr);
 
   Shared& shared_;
   const wire::TopicName name_;
@@ -154,6 +200,10 @@ class Topic : public std::enable_shared_from_this<Topic> {
   uint64_t trimmed_until_ = 0;
   size_t ledger_bytes_ = 0;
   std::unordered_map<std::string, std::shared_ptr<Producer>> producers_;
+  std::shared_ptr<Producer> exclusive_;
+  std::deque<std::pair<std::shared_ptr<Producer>, Done>> waiting_;  // WaitForExclusive
+  std::unordered_map<std::string, Sequence> sequences_;  // by producer, with deduplication
+  TopicPolicies policies_;
   std::map<std::string, std::shared_ptr<Subscription>> subscriptions_;
   std::deque<TailEntry> tail_;
   size_t tail_bytes_ = 0;
@@ -162,5 +212,6 @@ class Topic : public std::enable_shared_from_this<Topic> {
 
 std::string cursor_key(storage::TopicId topic, const std::string& subscription);
 std::string topic_key(const std::string& name);
+std::string sequence_key(storage::TopicId topic, const std::string& producer);
 
 }  // namespace hulse::broker

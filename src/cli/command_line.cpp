@@ -1,5 +1,7 @@
 #include "cli/command_line.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <iostream>
 
@@ -10,6 +12,29 @@ namespace hulse::cli {
 void print_error(const Error& error) {
   const std::string text = error.text();
   for (const auto line : split(text, '\n')) std::cerr << "hulse: " << line << '\n';
+}
+
+std::string unknown_command(const CLI::App& app, const std::vector<std::string>& words) {
+  const CLI::App* group = &app;
+  for (const auto& word : words) {
+    const auto commands = group->get_subcommands([](const CLI::App*) { return true; });
+    if (commands.empty() || word.starts_with('-')) return {};
+    std::vector<std::string> names;
+    const CLI::App* chosen = nullptr;
+    for (const auto* command : commands) {
+      names.push_back(command->get_name());
+      if (command->check_name(word)) chosen = command;
+    }
+    if (chosen == nullptr) {
+      const std::vector<std::string_view> views(names.begin(), names.end());
+      const auto close = nearest(word, views);
+      return fmt::format("{}: unknown command; {}", word,
+                         close ? fmt::format("did you mean {}?", *close)
+                               : fmt::format("there are {}", fmt::join(names, ", ")));
+    }
+    group = chosen;
+  }
+  return {};
 }
 
 std::string unknown_option(const CLI::App& app, const std::string& word) {

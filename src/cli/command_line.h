@@ -25,6 +25,9 @@ void add_client_commands(CLI::App& app, Action& action);
 // Lines of `error`, each after "hulse: ", on standard error.
 void print_error(const Error& error);
 
+// One line for the first word that should name a command and does not; empty if there is none.
+std::string unknown_command(const CLI::App& app, const std::vector<std::string>& words);
+
 // One line for a word that no option is called, with the nearest one that is.
 std::string unknown_option(const CLI::App& app, const std::string& word);
 

@@ -4,9 +4,9 @@
 
 namespace hulse::connect {
 
-// Outcomes of different records are written by different threads. Whoever claims a record writes its
-// outcome; `left` orders all of them before the one who settles. A second outcome for a record touches
-// its claim only, which stays where it is while the outcomes move on.
+// Outcomes of different records are written by different threads. Whoever claims a record writes
+// its outcome; `left` orders all of them before the one who settles. A second outcome for a record
+// touches its claim only, which stays where it is while the outcomes move on.
 struct RecordBatch::State {
   State(size_t size, Settled callback)
       : claimed(std::make_unique<std::atomic<bool>[]>(size)),

@@ -65,6 +65,11 @@ int main(int argc, char** argv) {
     hulse::cli::add_connector_commands(app, action);
     hulse::cli::add_client_commands(*app.add_subcommand("client", "Produce and consume"), action);
   }
+  const auto unknown = hulse::cli::unknown_command(app, {argv + 1, argv + argc});
+  if (!unknown.empty()) {
+    hulse::cli::print_error(hulse::Error(hulse::Code::invalid, unknown));
+    return 1;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -101,6 +101,19 @@ TEST_F(StoreTest, KeepsEntriesAndKeysOverACrash) {
   }
 }
 
+TEST_F(StoreTest, AnEntryAndItsChangesCountTogether) {
+  ASSERT_TRUE(open());
+  std::promise<Result<void>> promise;
+  store_->append(5, 0, Bytes::copy("entry"), threads_.next(),
+                 [&](const Result<void>& result) { promise.set_value(result); }, {{"mark", "7"}});
+  EXPECT_TRUE(promise.get_future().get());
+  EXPECT_EQ(store_->get("mark").value(), "7");
+  crash();
+  ASSERT_TRUE(open());
+  EXPECT_EQ(store_->get("mark").value(), "7");
+  EXPECT_EQ(all(5).at(0).second, "entry");
+}
+
 TEST_F(StoreTest, SealedSegmentsAreReadAndTrimmedOnesGo) {
   constexpr uint64_t kCount = 2000;
   ASSERT_TRUE(open(64 << 10));

@@ -50,8 +50,14 @@ struct Store::Request {
   uint64_t index = 0;
   Bytes payload;
   std::vector<Change> changes;
+  Bytes changes_payload;  // of an entry that carries changes: a record of its own after it
   std::optional<aio::Executor> executor;
   Done done;
+
+  size_t record_bytes() const {
+    const size_t own = kRecordHeaderSize + payload.size();
+    return changes_payload.empty() ? own : own + kRecordHeaderSize + changes_payload.size();
+  }
   uint64_t offset = 0;  // of the record in its segment, once written
 };
 
@@ -278,12 +284,15 @@ void Store::seal_segment() {
 
 // ---- requests
 
-void Store::append(TopicId topic, uint64_t index, Bytes payload, aio::Executor executor,
-                   Done done) {
+void Store::append(TopicId topic, uint64_t index, Bytes payload, aio::Executor executor, Done done,
+                   std::vector<Change> changes) {
+  Bytes encoded = changes.empty() ? Bytes() : Bytes::from(encode_changes(changes));
   submit({.kind = RecordKind::entry,
           .topic = topic,
           .index = index,
           .payload = std::move(payload),
+          .changes = std::move(changes),
+          .changes_payload = std::move(encoded),
           .executor = executor,
           .done = std::move(done)});
 }
@@ -339,7 +348,7 @@ std::vector<Store::Request> Store::take_group() {
   queue_changed_.wait(lock, [&] { return !queue_.empty() || closing_; });
   const auto gather = [&] {
     while (!queue_.empty() && (group.empty() || bytes < options_.group_bytes_max)) {
-      bytes += kRecordHeaderSize + queue_.front().payload.size();
+      bytes += queue_.front().record_bytes();
       group.push_back(std::move(queue_.front()));
       queue_.pop_front();
     }
@@ -355,7 +364,11 @@ std::vector<Store::Request> Store::take_group() {
 
 Result<void> Store::write_group(std::vector<Request>& group) {
   size_t size = 0;
-  for (const auto& request : group) size += kRecordHeaderSize + request.payload.size();
+  size_t records = 0;
+  for (const auto& request : group) {
+    size += request.record_bytes();
+    records += request.changes_payload.empty() ? 1 : 2;
+  }
   if (write_offset_ + kGroupHeaderSize + size > options_.segment_bytes &&
       write_offset_ > kSegmentHeaderSize) {
     const uint64_t id = segments_.rbegin()->first;
@@ -382,23 +395,24 @@ Result<void> Store::write_group(std::vector<Request>& group) {
 
   const uint64_t id = segments_.rbegin()->first;
   const uint32_t seed = segment_seed(id);
-  std::string headers(kGroupHeaderSize + kRecordHeaderSize * group.size(), '\0');
-  encode_group_header(headers.data(), seed, next_group_, size, group.size());
+  std::string headers(kGroupHeaderSize + kRecordHeaderSize * records, '\0');
+  encode_group_header(headers.data(), seed, next_group_, size, records);
   std::vector<iovec> parts;
-  parts.reserve(2 * group.size() + 1);
+  parts.reserve(2 * records + 1);
   parts.push_back({headers.data(), kGroupHeaderSize});
   uint64_t offset = write_offset_ + kGroupHeaderSize;
   char* header = headers.data() + kGroupHeaderSize;
-  for (auto& request : group) {
-    encode_record_header(header, seed, request.kind, request.topic, request.index,
-                         request.payload.view());
+  const auto add = [&](RecordKind kind, TopicId topic, uint64_t index, const Bytes& payload) {
+    encode_record_header(header, seed, kind, topic, index, payload.view());
     parts.push_back({header, kRecordHeaderSize});
-    if (!request.payload.empty()) {
-      parts.push_back({const_cast<char*>(request.payload.data()), request.payload.size()});
-    }
-    request.offset = offset;
-    offset += kRecordHeaderSize + request.payload.size();
+    if (!payload.empty()) parts.push_back({const_cast<char*>(payload.data()), payload.size()});
+    offset += kRecordHeaderSize + payload.size();
     header += kRecordHeaderSize;
+  };
+  for (auto& request : group) {
+    request.offset = offset;
+    add(request.kind, request.topic, request.index, request.payload);
+    if (!request.changes_payload.empty()) add(RecordKind::changes, 0, 0, request.changes_payload);
   }
 
   const std::string path = directory_.log_path() + "/" + segment_name(id);
@@ -435,7 +449,7 @@ Result<void> Store::write_group(std::vector<Request>& group) {
   const std::lock_guard lock(index_mutex_);
   segments_.rbegin()->second.bytes = at;
   ++stats_.syncs;
-  stats_.records += group.size();
+  stats_.records += records;
   stats_.bytes += kGroupHeaderSize + size;
   return {};
 }
@@ -453,7 +467,7 @@ Result<void> Store::apply_group(const std::vector<Request>& group) {
         segment.last_index[request.topic] = request.index;
         auto& extent = extents_[request.topic];
         extent.end = std::max(extent.end, request.index + 1);
-        continue;
+        if (request.changes.empty()) continue;
       }
       changed = true;
       if (request.kind == RecordKind::trim) apply_trim(request.topic, request.index);

@@ -74,7 +74,9 @@ class Store {
 
   // Any thread; never blocks. Completions of one executor come in the order of their requests. An
   // index must be above every index appended to the topic before.
-  void append(TopicId topic, uint64_t index, Bytes payload, aio::Executor executor, Done done);
+  // `changes` count if and only if the entry does.
+  void append(TopicId topic, uint64_t index, Bytes payload, aio::Executor executor, Done done,
+              std::vector<Change> changes = {});
   // All changes count together.
   void change(std::vector<Change> changes, aio::Executor executor, Done done);
   // Entries before `index` are not needed any more; whole segments go when nobody needs them.

@@ -29,31 +29,23 @@ bool take_field(std::string_view& in, uint64_t tag, Peek& out) {
     case kProducerName: return take_text(in, out.producer_name);
     case kSequenceId: return get_varint(in, out.sequence_id);
     case kPublishTime: return get_varint(in, out.publish_time);
-    case kPartitionKey:
-      out.has_partition_key = true;
-      return take_text(in, out.partition_key);
+    case kPartitionKey: out.has_partition_key = true; return take_text(in, out.partition_key);
     case kMessages:
       if (!get_varint(in, number)) return false;
       out.is_batch = true;
       out.messages = static_cast<uint32_t>(std::max<uint64_t>(1, number & UINT32_MAX));
       return true;
-    case kEncryptionKeys:
-      out.is_encrypted = true;
-      return take_text(in, text);
+    case kEncryptionKeys: out.is_encrypted = true; return take_text(in, text);
     case kKeyIsBase64:
       if (!get_varint(in, number)) return false;
       out.partition_key_is_base64 = number != 0;
       return true;
-    case kOrderingKey:
-      out.has_ordering_key = true;
-      return take_text(in, out.ordering_key);
+    case kOrderingKey: out.has_ordering_key = true; return take_text(in, out.ordering_key);
     case kDeliverAt:
       if (!get_varint(in, number)) return false;
       out.deliver_at = static_cast<int64_t>(number);
       return true;
-    case kMarkerType:
-      out.is_marker = true;
-      return get_varint(in, number);
+    case kMarkerType: out.is_marker = true; return get_varint(in, number);
     case kNullValue:
       if (!get_varint(in, number)) return false;
       out.null_value = number != 0;

@@ -30,8 +30,8 @@ struct Peek {
 // Does not verify the checksum. Code::corrupt when the parts do not fit.
 Result<Peek> peek(std::string_view entry);
 
-// The hash Key_Shared goes by: of the ordering key, else the partition key, else what tells the message
-// from others (producer and sequence id). Murmur3, 31 bits.
+// The hash Key_Shared goes by: of the ordering key, else the partition key, else what tells the
+// message from others (producer and sequence id). Murmur3, 31 bits.
 uint32_t sticky_hash(const Peek& peek);
 
 // Murmur3 x86 32 bit, seed 0, without its sign bit: Pulsar's Murmur3_32Hash.

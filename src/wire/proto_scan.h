@@ -8,7 +8,8 @@
 
 namespace hulse::wire {
 
-// The tag of a field: its number and wire type (0 varint, 1 fixed64, 2 length-delimited, 5 fixed32).
+// The tag of a field: its number and wire type (0 varint, 1 fixed64, 2 length-delimited, 5
+// fixed32).
 constexpr uint64_t tag_of(unsigned number, unsigned type) { return uint64_t{number} << 3 | type; }
 
 // Each takes its value off the front of `in`; false when `in` ends within it.

@@ -189,7 +189,8 @@ TEST(Peek, SeesWhatProtobufSees) {
   EXPECT_TRUE(seen->null_value);
   EXPECT_FALSE(seen->is_marker);
   EXPECT_EQ(sticky_hash(*seen), murmur3("hello"));
-  for (size_t size = 0; size < 40; ++size) EXPECT_FALSE(peek(std::string_view(*entry).substr(0, size)));
+  for (size_t size = 0; size < 40; ++size)
+    EXPECT_FALSE(peek(std::string_view(*entry).substr(0, size)));
 }
 
 TEST(Base64, RoundTripAndRefusal) {

@@ -1,0 +1,267 @@
+// REST of tenants and namespaces: /admin/v2/tenants, /admin/v2/namespaces.
+#include "broker/rest_common.h"
+
+namespace hulse::broker {
+namespace {
+
+using Maybe = std::optional<aio::HttpResponse>;
+
+// A policy that is one value of the namespace's object.
+struct Policy {
+  std::string_view path;
+  std::string_view key;
+  json::kind kind;
+  std::string_view other_path = {};
+};
+
+constexpr Policy kPolicies[] = {
+    {"retention", "retention_policies", json::kind::object},
+    {"messageTTL", "message_ttl_in_seconds", json::kind::int64},
+    {"deduplication", "deduplicationEnabled", json::kind::bool_},
+    {"schemaCompatibilityStrategy", "schema_compatibility_strategy", json::kind::string},
+    {"schemaValidationEnforced", "schema_validation_enforced", json::kind::bool_},
+    {"isAllowAutoUpdateSchema", "is_allow_auto_update_schema", json::kind::bool_},
+    {"autoTopicCreation", "autoTopicCreationOverride", json::kind::object},
+    {"autoSubscriptionCreation", "autoSubscriptionCreationOverride", json::kind::object},
+    {"persistence", "persistence", json::kind::object},
+    {"compactionThreshold", "compaction_threshold", json::kind::int64},
+    {"maxUnackedMessagesPerConsumer", "max_unacked_messages_per_consumer", json::kind::int64},
+    {"maxUnackedMessagesPerSubscription", "max_unacked_messages_per_subscription",
+     json::kind::int64},
+    {"delayedDelivery", "delayed_delivery_policies", json::kind::object},
+    {"inactiveTopicPolicies", "inactive_topic_policies", json::kind::object},
+    {"encryptionRequired", "encryption_required", json::kind::bool_},
+    {"maxProducersPerTopic", "max_producers_per_topic", json::kind::int64},
+    {"maxConsumersPerTopic", "max_consumers_per_topic", json::kind::int64},
+    {"maxConsumersPerSubscription", "max_consumers_per_subscription", json::kind::int64},
+    {"deduplicationSnapshotInterval", "deduplicationSnapshotIntervalSeconds", json::kind::int64},
+};
+
+bool fits(json::kind wanted, const json::value& value) {
+  if (wanted == json::kind::int64) return value.is_int64() || value.is_uint64();
+  return value.kind() == wanted;
+}
+
+bool is_name(std::string_view name) {
+  return wire::TopicName::parse(std::string(name) + "/n/x").has_value();
+}
+
+// A namespace's policies as Pulsar shows them: what was set, and the defaults of what always shows.
+json::object shown(const json::object& set) {
+  json::object out{
+      {"auth_policies",
+       {{"namespace_auth", json::object()},
+        {"destination_auth", json::object()},
+        {"subscription_auth_roles", json::object()}}},
+      {"replication_clusters", json::array{"standalone"}},
+      {"bundles",
+       {{"boundaries", {"0x00000000", "0x40000000", "0x80000000", "0xc0000000", "0xffffffff"}},
+        {"numBundles", 4}}},
+      {"backlog_quota_map", json::object()},
+      {"clusterDispatchRate", json::object()},
+      {"topicDispatchRate", json::object()},
+      {"subscriptionDispatchRate", json::object()},
+      {"replicatorDispatchRate", json::object()},
+      {"clusterSubscribeRate", json::object()},
+      {"publishMaxMessageRate", json::object()},
+      {"latency_stats_sample_rate", json::object()},
+      {"deleted", false},
+      {"encryption_required", false},
+      {"subscription_auth_mode", "None"},
+      {"offload_threshold", -1},
+      {"offload_threshold_in_seconds", -1},
+      {"schema_compatibility_strategy", "UNDEFINED"},
+      {"is_allow_auto_update_schema", true},
+      {"schema_validation_enforced", false},
+      {"subscription_types_enabled", json::array()},
+      {"properties", json::object()},
+      {"migrated", false}};
+  for (const auto& [key, value] : set) out[key] = value;
+  return out;
+}
+
+aio::Task<Maybe> tenants(Call& call) {
+  auto& namespaces = call.broker.namespaces();
+  if (call.is(2, {"tenants"}) && call.get()) {
+    json::array names;
+    for (const auto& [name, info] : namespaces.tenants()) names.emplace_back(name);
+    co_return answer(names);
+  }
+  if (call.parts.size() != 4 || call.parts[2] != "tenants") co_return std::nullopt;
+  const std::string name = call.parts[3];
+  const auto known = namespaces.tenants().find(name);
+  const bool exists = known != namespaces.tenants().end();
+  if (call.get()) co_return exists ? answer(known->second) : refuse(404, "Tenant does not exist");
+  if (call.put() || call.post()) {
+    if (call.put() && exists) co_return refuse(409, "Tenant already exist");
+    if (call.post() && !exists) co_return refuse(404, "Tenant does not exist");
+    if (!is_name(name)) co_return refuse(412, "Tenant name is not valid");
+    const auto body = call.body();
+    if (!body) co_return refuse(400, body.error().text());
+    json::object info{{"adminRoles", json::array()},
+                      {"allowedClusters", json::array{"standalone"}}};
+    if (body->is_object()) {
+      for (const auto& [key, value] : body->get_object()) {
+        if (value.is_array()) info[key] = value;
+      }
+    }
+    const auto written = co_await namespaces.put_tenant(name, std::move(info));
+    co_return done(written);
+  }
+  if (call.del()) {
+    if (!exists) co_return refuse(404, "Tenant does not exist");
+    if (!namespaces.of_tenant(name).empty())
+      co_return refuse(409, "The tenant still has active namespaces");
+    const auto written = co_await namespaces.remove_tenant(name);
+    co_return done(written);
+  }
+  co_return refuse(405, call.request.method + " is not possible here");
+}
+
+aio::Task<Maybe> remove_namespace(Call& call, const std::string& name) {
+  const auto topics = call.broker.topics(name);
+  if (!topics.empty() && !call.flag("force")) {
+    co_return refuse(409, "Cannot delete non empty namespace");
+  }
+  for (const auto& topic : topics) {
+    const auto parsed = wire::TopicName::parse(topic);
+    const std::string base = parsed->base().text();
+    if (call.broker.namespaces().partitions(base) > 0) {
+      const auto forgotten = co_await call.broker.namespaces().remove_partitions(base);
+      if (!forgotten) co_return done(forgotten);
+    }
+    if (!call.broker.known(topic)) continue;
+    const auto removed = co_await call.broker.remove(topic);
+    if (!removed) co_return done(removed);
+  }
+  const auto written = co_await call.broker.namespaces().remove_namespace(name);
+  co_return done(written);
+}
+
+aio::Task<Maybe> permissions(Call& call, const std::string& name, json::object policies) {
+  auto& auth = policies["auth_policies"];
+  if (!auth.is_object()) auth = json::object();
+  auto& roles = auth.get_object()["namespace_auth"];
+  if (!roles.is_object()) roles = json::object();
+  if (call.parts.size() == 6) {
+    if (call.get()) co_return answer(roles);
+    co_return refuse(405, call.request.method + " is not possible here");
+  }
+  const std::string role = call.parts[6];
+  if (call.post()) {
+    const auto body = call.body();
+    if (!body) co_return refuse(400, body.error().text());
+    if (!body->is_array()) co_return refuse(400, "a list of actions is expected");
+    roles.get_object()[role] = *body;
+  } else if (call.del()) {
+    roles.get_object().erase(role);
+  } else {
+    co_return refuse(405, call.request.method + " is not possible here");
+  }
+  const auto written = co_await call.broker.namespaces().put_namespace(name, std::move(policies));
+  co_return done(written);
+}
+
+aio::Task<Maybe> policy(Call& call, const std::string& name, json::object policies) {
+  auto& namespaces = call.broker.namespaces();
+  const auto known = std::find_if(std::begin(kPolicies), std::end(kPolicies),
+                                  [&](const Policy& row) { return row.path == call.parts[5]; });
+  if (known == std::end(kPolicies)) co_return std::nullopt;
+  if (call.get()) {
+    const auto* value = policies.if_contains(known->key);
+    co_return value == nullptr ? no_content() : answer(*value);
+  }
+  if (call.del()) {
+    policies.erase(known->key);
+  } else {
+    const auto body = call.body();
+    if (!body) co_return refuse(400, body.error().text());
+    if (!fits(known->kind, *body)) {
+      co_return refuse(
+          400, fmt::format("{}: a {} is expected", known->path, json::to_string(known->kind)));
+    }
+    policies[known->key] = *body;
+  }
+  const auto written = co_await namespaces.put_namespace(name, std::move(policies));
+  if (written) call.broker.policies_changed(name);
+  co_return done(written);
+}
+
+aio::Task<Maybe> one_namespace(Call& call) {
+  auto& namespaces = call.broker.namespaces();
+  const std::string name = call.parts[3] + "/" + call.parts[4];
+  const auto* set = namespaces.policies(name);
+  if (call.parts.size() == 5 && call.put()) {
+    if (!namespaces.tenants().contains(call.parts[3]))
+      co_return refuse(404, "Tenant does not exist");
+    if (set != nullptr) co_return refuse(409, "Namespace already exists");
+    if (!wire::TopicName::parse(name + "/x")) co_return refuse(412, "Namespace name is not valid");
+    const auto body = call.body();
+    if (!body) co_return refuse(400, body.error().text());
+    json::object policies;
+    if (body->is_object()) policies = body->get_object();
+    const auto written = co_await namespaces.put_namespace(name, std::move(policies));
+    co_return done(written);
+  }
+  if (set == nullptr) co_return refuse(404, "Namespace does not exist");
+  if (call.parts.size() == 5) {
+    if (call.get()) co_return answer(shown(*set));
+    if (call.del()) {
+      const auto removed = co_await remove_namespace(call, name);
+      co_return removed;
+    }
+    co_return refuse(405, call.request.method + " is not possible here");
+  }
+  const std::string& what = call.parts[5];
+  if (what == "topics" && call.get()) {
+    json::array list;
+    for (auto& topic : call.broker.topics(name)) list.emplace_back(std::move(topic));
+    co_return answer(list);
+  }
+  if (what == "bundles" && call.get()) co_return answer(shown(*set).at("bundles"));
+  if (what == "backlogQuotaMap" && call.get())
+    co_return answer(shown(*set).at("backlog_quota_map"));
+  if (what == "replication" && call.get()) co_return answer(json::array{"standalone"});
+  if (what == "replication" && call.post()) co_return no_content();  // there is one cluster
+  if (what == "permissions" && call.parts.size() <= 7) {
+    const auto changed = co_await permissions(call, name, *set);
+    co_return changed;
+  }
+  if (what == "unload" || (call.parts.size() == 7 && call.parts[6] == "unload")) {
+    // One bundle is as good as all of them: topics come back with the next access.
+    std::vector<std::string> loaded;
+    for (const auto& [topic, state] : call.broker.loaded()) {
+      if (state->name().namespace_text() == name) loaded.push_back(topic);
+    }
+    for (const auto& topic : loaded) co_await call.broker.unload(topic);
+    co_return no_content();
+  }
+  if (call.parts.size() != 6) co_return std::nullopt;
+  const auto changed = co_await policy(call, name, *set);
+  co_return changed;
+}
+
+}  // namespace
+
+aio::Task<std::optional<aio::HttpResponse>> handle_namespaces(Call& call) {
+  if (!call.is(0, {"admin", "v2", "*"}) && call.parts.size() < 3) co_return std::nullopt;
+  if (call.parts[0] != "admin" || call.parts[1] != "v2") co_return std::nullopt;
+  if (call.parts[2] == "tenants") {
+    const auto answered = co_await tenants(call);
+    co_return answered;
+  }
+  if (call.parts[2] != "namespaces" || call.parts.size() < 4) co_return std::nullopt;
+  if (call.parts.size() == 4 && call.get()) {
+    auto& namespaces = call.broker.namespaces();
+    if (!namespaces.tenants().contains(call.parts[3]))
+      co_return refuse(404, "Tenant does not exist");
+    json::array names;
+    for (auto& name : namespaces.of_tenant(call.parts[3])) names.emplace_back(std::move(name));
+    co_return answer(names);
+  }
+  if (call.parts.size() < 5) co_return std::nullopt;
+  const auto answered = co_await one_namespace(call);
+  co_return answered;
+}
+
+}  // namespace hulse::broker

@@ -1,0 +1,476 @@
+// REST of topics and subscriptions: /admin/v2/persistent/{tenant}/{namespace}/{topic}/….
+#include <ctime>
+
+#include "broker/rest_common.h"
+#include "broker/subscription.h"
+#include "wire/messages.h"
+
+namespace hulse::broker {
+namespace {
+
+using Maybe = std::optional<aio::HttpResponse>;
+
+std::string iso_time(int64_t ms) {
+  const std::time_t seconds = ms / 1000;
+  std::tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  return fmt::format("{}.{:03}Z", text, ms % 1000);
+}
+
+std::string position(const MessageId& id) { return fmt::format("{}:{}", id.ledger, id.entry); }
+
+json::object metadata(const std::map<std::string, std::string>& pairs) {
+  json::object out;
+  for (const auto& [key, value] : pairs) out[key] = value;
+  return out;
+}
+
+json::object consumer_stats(const Consumer& consumer) {
+  return {{"appId", ""},
+          {"consumerName", consumer.name},
+          {"msgOutCounter", consumer.messages_out},
+          {"bytesOutCounter", consumer.bytes_out},
+          {"availablePermits", consumer.permits},
+          {"unackedMessages", consumer.unacked},
+          {"blockedConsumerOnUnackedMsgs", consumer.blocked},
+          {"address", "/" + consumer.link->address()},
+          {"connectedSince", iso_time(consumer.since)},
+          {"clientVersion", consumer.link->client_version()},
+          {"metadata", metadata(consumer.metadata)}};
+}
+
+json::object subscription_stats(Topic& topic, const Subscription& subscription) {
+  json::array consumers;
+  for (const auto& consumer : subscription.consumers())
+    consumers.push_back(consumer_stats(*consumer));
+  const bool connected = !subscription.consumers().empty();
+  return {{"msgOutCounter", subscription.messages_out()},
+          {"bytesOutCounter", subscription.bytes_out()},
+          {"msgBacklog", topic.backlog(subscription.cursor())},
+          {"msgBacklogNoDelayed", topic.backlog(subscription.cursor()) - subscription.delayed()},
+          {"msgDelayed", subscription.delayed()},
+          {"unackedMessages", subscription.unacked_messages()},
+          {"blockedSubscriptionOnUnackedMsgs", false},
+          {"type", connected ? json::value(pb::CommandSubscribe::SubType_Name(subscription.type()))
+                             : json::value("None")},
+          {"activeConsumerName", subscription.active() ? subscription.active()->name : ""},
+          {"consumers", std::move(consumers)},
+          {"isDurable", subscription.durable()},
+          {"durable", subscription.durable()},
+          {"isReplicated", false},
+          {"replicated", false},
+          {"subscriptionProperties", json::object()},
+          {"consumersAfterMarkDeletePosition", json::object()}};
+}
+
+json::object topic_stats(Topic& topic) {
+  const auto& counters = topic.counters();
+  json::array publishers;
+  for (const auto& [name, producer] : topic.producers()) {
+    publishers.push_back(json::object{{"accessMode", pb::ProducerAccessMode_Name(producer->access)},
+                                      {"producerId", producer->id},
+                                      {"producerName", name},
+                                      {"address", "/" + producer->link->address()},
+                                      {"connectedSince", iso_time(producer->since)},
+                                      {"clientVersion", producer->link->client_version()},
+                                      {"supportsPartialProducer", false},
+                                      {"metadata", metadata(producer->metadata)}});
+  }
+  json::object subscriptions;
+  for (const auto& [name, subscription] : topic.subscriptions()) {
+    subscriptions[name] = subscription_stats(topic, *subscription);
+  }
+  const uint64_t average = counters.messages_in == 0 ? 0 : counters.bytes_in / counters.messages_in;
+  return {{"msgInCounter", counters.messages_in},
+          {"bytesInCounter", counters.bytes_in},
+          {"msgOutCounter", counters.messages_out},
+          {"bytesOutCounter", counters.bytes_out},
+          {"averageMsgSize", average},
+          {"publishers", std::move(publishers)},
+          {"waitingPublishers", topic.waiting_producers()},
+          {"subscriptions", std::move(subscriptions)},
+          {"replication", json::object()},
+          {"deduplicationStatus", topic.policies().deduplication ? "Enabled" : "Disabled"},
+          {"topicEpoch", topic.record().epoch},
+          {"ownerBroker", "standalone"}};
+}
+
+json::object internal_stats(Topic& topic) {
+  const auto& record = topic.record();
+  json::array ledgers;
+  for (size_t i = 0; i < record.ledgers.size(); ++i) {
+    const uint64_t end =
+        i + 1 < record.ledgers.size() ? record.ledgers[i + 1].first_index : topic.end_index();
+    ledgers.push_back(json::object{{"ledgerId", record.ledgers[i].id},
+                                   {"entries", end - std::min(end, record.ledgers[i].first_index)},
+                                   {"size", 0},
+                                   {"offloaded", false},
+                                   {"underReplicated", false}});
+  }
+  json::object cursors;
+  for (const auto& [name, subscription] : topic.subscriptions()) {
+    const auto& cursor = subscription->cursor();
+    cursors[name] = json::object{
+        {"markDeletePosition", position(topic.before(cursor.acked_until()))},
+        {"individuallyDeletedMessages", fmt::format("{} entries", cursor.acked_ahead())},
+        {"active", !subscription->consumers().empty()},
+        {"state", "Open"},
+        {"properties", json::object()}};
+  }
+  const uint64_t entries = topic.end_index() - std::min(topic.end_index(), topic.first_index());
+  return {{"entriesAddedCounter", topic.end_index()},
+          {"numberOfEntries", entries},
+          {"lastConfirmedEntry", position(topic.last_id())},
+          {"state", topic.record().terminated ? "Terminated" : "LedgerOpened"},
+          {"ledgers", std::move(ledgers)},
+          {"cursors", std::move(cursors)},
+          {"schemaLedgers", json::array()}};
+}
+
+json::object id_json(const MessageId& id) {
+  return {{"ledgerId", id.ledger},
+          {"entryId", id.entry},
+          {"partitionIndex", id.partition},
+          {"batchSize", 0},
+          {"batchIndex", -1}};
+}
+
+Result<uint64_t> index_in(const Topic& topic, const json::value& body) {
+  if (body.is_null()) return topic.end_index();
+  if (body.is_string()) {
+    const auto& word = body.get_string();
+    if (word == "latest") return topic.end_index();
+    if (word == "earliest") return topic.first_index();
+  }
+  if (!body.is_object()) return Error(Code::invalid, "a message id is expected");
+  const auto number = [&](std::string_view key) -> int64_t {
+    const auto* value = body.get_object().if_contains(key);
+    boost::system::error_code error;
+    const int64_t out =
+        value != nullptr && value->is_number() ? value->to_number<int64_t>(error) : -1;
+    return error ? INT64_MAX : out;  // above what fits: the end
+  };
+  return topic.index_of(static_cast<uint64_t>(number("ledgerId")),
+                        static_cast<uint64_t>(number("entryId")));
+}
+
+std::string percent_safe(std::string_view value) {
+  std::string out;
+  for (const char c : value) out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  return out;
+}
+
+// The n-th unacknowledged message, from 1, with what is known of it in headers.
+aio::Task<aio::HttpResponse> peek_message(std::shared_ptr<Topic> topic,
+                                          std::shared_ptr<Subscription> subscription,
+                                          uint64_t nth) {
+  uint64_t index = subscription->cursor().next_unacked(topic->first_index());
+  for (uint64_t i = 1; i < nth && index < topic->end_index(); ++i)
+    index = subscription->cursor().next_unacked(index + 1);
+  if (index >= topic->end_index()) co_return refuse(404, "Message not found");
+  const auto read = co_await topic->read(index, 1, 1);
+  if (!read) co_return refuse(500, read.error().text());
+  if (read->empty()) co_return refuse(404, "Message not found");
+  const auto id = topic->message_id(read->front().index);
+  auto entry = wire::parse_entry(read->front().entry);
+  if (!entry) co_return refuse(500, entry.error().text());
+  const auto& meta = entry->metadata;
+  // A batch goes out whole: the tool takes it apart.
+  aio::HttpResponse out;
+  if (meta.has_num_messages_in_batch()) {
+    out.headers.emplace_back("X-Pulsar-num-batch-message",
+                             std::to_string(meta.num_messages_in_batch()));
+  }
+  const auto messages =
+      wire::decode_messages(read->front().entry, id, {}, 0, wire::kMessageBytesMax * 4);
+  if (!messages) co_return refuse(500, messages.error().text());
+  out.body = meta.compression() == wire::pb::NONE ? std::string(entry->payload.view())
+                                                  : (*messages)->plain;
+  out.content_type = "application/octet-stream";
+  out.headers.emplace_back("X-Pulsar-Message-ID", position(id));
+  out.headers.emplace_back("X-Pulsar-publish-time",
+                           iso_time(static_cast<int64_t>(meta.publish_time())));
+  out.headers.emplace_back("X-Pulsar-producer-name", percent_safe(meta.producer_name()));
+  out.headers.emplace_back("X-Pulsar-sequence-id", std::to_string(meta.sequence_id()));
+  if (meta.event_time() != 0) {
+    out.headers.emplace_back("X-Pulsar-event-time",
+                             iso_time(static_cast<int64_t>(meta.event_time())));
+  }
+  if (meta.has_partition_key())
+    out.headers.emplace_back("X-Pulsar-partition-key", percent_safe(meta.partition_key()));
+  json::object properties;
+  for (const auto& property : meta.properties()) properties[property.key()] = property.value();
+  if (!properties.empty())
+    out.headers.emplace_back("X-Pulsar-PROPERTY", json::serialize(properties));
+  co_return out;
+}
+
+aio::Task<Result<void>> wait_for(Topic& topic, std::function<void(Subscription::Done)> start) {
+  aio::Event answered(topic.shared().executor);
+  std::optional<Result<void>> result;
+  start([&](const Result<void>& written) {
+    result = written;
+    answered.notify();
+  });
+  while (!result) co_await answered.wait_uncancelled();
+  co_return *result;
+}
+
+aio::Task<aio::HttpResponse> seek(std::shared_ptr<Topic> topic,
+                                  std::shared_ptr<Subscription> subscription, uint64_t index) {
+  const auto written = co_await wait_for(
+      *topic, [&](Subscription::Done told) { subscription->seek(index, std::move(told)); });
+  co_return done(written);
+}
+
+// Topics a call on `name` means: itself, or each partition.
+std::vector<std::string> targets(Call& call, const wire::TopicName& name) {
+  const int partitions = call.broker.partitions(name);
+  if (partitions == 0) return {name.text()};
+  std::vector<std::string> out;
+  for (int i = 0; i < partitions; ++i) out.push_back(name.partition_of(i).text());
+  return out;
+}
+
+aio::Task<Maybe> on_subscription(Call& call, const wire::TopicName& name) {
+  const std::string& subscription_name = call.parts[7];
+  const std::string action = call.parts.size() > 8 ? call.parts[8] : "";
+  const std::string argument = call.parts.size() > 9 ? call.parts[9] : "";
+  const auto body = call.body();
+  if (!body) co_return refuse(400, body.error().text());
+  const bool creates = call.parts.size() == 8 && call.put();
+  Maybe last = no_content();
+  for (const auto& target : targets(call, name)) {
+    const auto found = call.broker.topic(target, creates && call.broker.partitions(name) > 0);
+    if (found.refusal) co_return refuse(404, fmt::format("Topic {} not found", target));
+    const auto topic = found.topic;
+    const auto subscription = topic->find(subscription_name);
+    if (creates) {
+      if (subscription) co_return refuse(409, "Subscription already exists for topic");
+      const auto index = index_in(*topic, *body);
+      if (!index) co_return refuse(400, index.error().text());
+      const auto written = co_await wait_for(*topic, [&](Subscription::Done told) {
+        topic->create(subscription_name, true, *index, std::move(told));
+      });
+      if (!written) co_return done(written);
+      continue;
+    }
+    if (!subscription)
+      co_return refuse(404, fmt::format("Subscription {} not found", subscription_name));
+    const uint64_t number = std::strtoull(argument.c_str(), nullptr, 10);
+    if (call.parts.size() == 8 && call.del()) {
+      if (!subscription->consumers().empty() && !call.flag("force")) {
+        co_return refuse(412, "Subscription has active connected consumers");
+      }
+      const auto consumers = subscription->consumers();
+      for (const auto& consumer : consumers) consumer->link->drop_consumer(consumer->id);
+      const auto written = co_await wait_for(*topic, [&](Subscription::Done told) {
+        topic->remove(subscription_name, std::move(told));
+      });
+      if (!written) co_return done(written);
+    } else if (action == "position" && call.get()) {
+      last = co_await peek_message(topic, subscription, std::max<uint64_t>(1, number));
+    } else if (action == "skip_all" && call.post()) {
+      last = co_await seek(topic, subscription, topic->end_index());
+    } else if (action == "skip" && call.post()) {
+      uint64_t index = subscription->cursor().next_unacked(topic->first_index());
+      for (uint64_t i = 0; i < number && index < topic->end_index(); ++i) {
+        index = subscription->cursor().next_unacked(index + 1);
+      }
+      last = co_await seek(topic, subscription, std::min(index, topic->end_index()));
+    } else if (action == "resetcursor" && call.post() && call.parts.size() == 10) {
+      const auto index = co_await topic->index_at(number);
+      if (!index) co_return refuse(500, index.error().text());
+      last = co_await seek(topic, subscription, *index);
+    } else if (action == "resetcursor" && call.post()) {
+      const auto index = index_in(*topic, *body);
+      if (!index) co_return refuse(400, index.error().text());
+      last = co_await seek(topic, subscription, *index);
+    } else if (action == "expireMessages" && call.post()) {
+      const auto now = static_cast<uint64_t>(aio::wall_ms());
+      const auto index = co_await topic->index_at(now - std::min(now, number * 1000));
+      if (!index) co_return refuse(500, index.error().text());
+      subscription->expire_until(*index);
+    } else {
+      co_return std::nullopt;
+    }
+    if (last && last->status >= 400) co_return last;
+  }
+  co_return last;
+}
+
+aio::Task<Maybe> on_partitions(Call& call, const wire::TopicName& name) {
+  auto& namespaces = call.broker.namespaces();
+  const int present = call.broker.partitions(name);
+  if (call.get()) co_return answer(json::object{{"partitions", present}, {"deleted", false}});
+  if (call.del()) {
+    if (present == 0)
+      co_return refuse(
+          404, fmt::format("Partitioned Topic not found: {} has zero partitions", name.text()));
+    for (const auto& target : targets(call, name)) {
+      const auto loaded = call.broker.loaded().find(target);
+      const bool used = loaded != call.broker.loaded().end() && loaded->second->in_use();
+      if (used && !call.flag("force"))
+        co_return refuse(412, "Topic has active producers/subscriptions");
+    }
+    const auto forgotten = co_await namespaces.remove_partitions(name.text());
+    if (!forgotten) co_return done(forgotten);
+    for (int i = 0; i < present; ++i) {
+      const std::string partition = name.partition_of(i).text();
+      if (!call.broker.known(partition)) continue;
+      const auto removed = co_await call.broker.remove(partition);
+      if (!removed) co_return done(removed);
+    }
+    co_return no_content();
+  }
+  const auto body = call.body();
+  if (!body) co_return refuse(400, body.error().text());
+  boost::system::error_code error;
+  const int count = body->is_number() ? body->to_number<int>(error) : 0;
+  if (error || count < 1 || count > 10'000)
+    co_return refuse(406, "Number of partitions should be between 1 and 10000");
+  if (call.put()) {
+    if (present > 0 || call.broker.known(name.text()))
+      co_return refuse(409, "This topic already exists");
+  } else if (call.post()) {
+    if (present == 0) co_return refuse(404, "Topic is not partitioned topic");
+    if (count < present)
+      co_return refuse(
+          422, fmt::format("Expect partitions {} can't less than current partitions {}.", count,
+                           present));
+  } else {
+    co_return refuse(405, call.request.method + " is not possible here");
+  }
+  // New partitions get the subscriptions of the old ones, so that nothing in them is missed.
+  std::vector<std::string> subscriptions;
+  if (present > 0 && call.broker.known(name.partition_of(0).text())) {
+    const auto first = call.broker.topic(name.partition_of(0).text(), false);
+    if (first.topic) {
+      for (const auto& [subscription, state] : first.topic->subscriptions()) {
+        if (state->durable()) subscriptions.push_back(subscription);
+      }
+    }
+  }
+  const auto written = co_await namespaces.put_partitions(name.text(), count);
+  if (!written) co_return done(written);
+  for (int i = present; i < count && !subscriptions.empty(); ++i) {
+    const auto found = call.broker.topic(name.partition_of(i).text(), true);
+    if (found.refusal) co_return refuse(500, found.refusal->message);
+    for (const auto& subscription : subscriptions) {
+      const auto topic = found.topic;
+      const auto made = co_await wait_for(*topic, [&](Subscription::Done told) {
+        topic->create(subscription, true, topic->first_index(), std::move(told));
+      });
+      if (!made) co_return done(made);
+    }
+  }
+  co_return no_content();
+}
+
+aio::Task<Maybe> on_topic(Call& call, const wire::TopicName& name) {
+  const std::string text = name.text();
+  if (call.parts.size() == 6) {
+    if (call.put()) {
+      if (call.broker.known(text) || call.broker.partitions(name) > 0)
+        co_return refuse(409, "This topic already exists");
+      const auto made = call.broker.create(text);
+      if (made) co_return refuse(500, made->message);
+      co_return no_content();
+    }
+    if (call.del()) {
+      if (!call.broker.known(text)) co_return refuse(404, fmt::format("Topic {} not found", text));
+      const auto loaded = call.broker.loaded().find(text);
+      const bool used = loaded != call.broker.loaded().end() && loaded->second->in_use();
+      if (used && !call.flag("force"))
+        co_return refuse(412, "Topic has active producers/subscriptions");
+      const auto removed = co_await call.broker.remove(text);
+      co_return done(removed);
+    }
+    co_return std::nullopt;
+  }
+  const std::string& what = call.parts[6];
+  if (what == "partitions" && call.parts.size() == 7) {
+    const auto answered = co_await on_partitions(call, name);
+    co_return answered;
+  }
+  if (what == "subscription" && call.parts.size() >= 8) {
+    const auto answered = co_await on_subscription(call, name);
+    co_return answered;
+  }
+  if (what == "subscriptions" && call.get()) {
+    std::set<std::string> names;
+    for (const auto& target : targets(call, name)) {
+      const auto found = call.broker.topic(target, call.broker.partitions(name) > 0);
+      if (found.refusal) co_return refuse(404, fmt::format("Topic {} not found", target));
+      for (const auto& [subscription, state] : found.topic->subscriptions())
+        names.insert(subscription);
+    }
+    json::array list;
+    for (const auto& subscription : names) list.emplace_back(subscription);
+    co_return answer(list);
+  }
+  if (what == "partitioned-stats" && call.get()) {
+    const int count = call.broker.partitions(name);
+    if (count == 0) co_return refuse(404, fmt::format("Partitioned topic {} not found", text));
+    json::object partitions;
+    for (const auto& target : targets(call, name)) {
+      const auto found = call.broker.topic(target, true);
+      if (found.topic) partitions[target] = topic_stats(*found.topic);
+    }
+    co_return answer(json::object{{"metadata", {{"partitions", count}, {"deleted", false}}},
+                                  {"partitions", std::move(partitions)}});
+  }
+  if (what == "unload" && call.put()) {
+    for (const auto& target : targets(call, name)) co_await call.broker.unload(target);
+    co_return no_content();
+  }
+  const auto found = call.broker.topic(text, false);
+  if (found.refusal) co_return refuse(404, fmt::format("Topic {} not found", text));
+  const auto topic = found.topic;
+  if (what == "stats" && call.get()) co_return answer(topic_stats(*topic));
+  if ((what == "internalStats" || what == "internal-info") && call.get())
+    co_return answer(internal_stats(*topic));
+  if (what == "lastMessageId" && call.get()) co_return answer(id_json(topic->last_id()));
+  if (what == "terminate" && call.post()) {
+    const auto written = co_await wait_for(
+        *topic, [&](Subscription::Done told) { topic->terminate(std::move(told)); });
+    if (!written) co_return done(written);
+    co_return answer(id_json(topic->last_id()));
+  }
+  co_return std::nullopt;
+}
+
+}  // namespace
+
+aio::Task<std::optional<aio::HttpResponse>> handle_topics(Call& call) {
+  if (call.parts.size() < 5 || call.parts[0] != "admin" || call.parts[1] != "v2" ||
+      call.parts[2] != "persistent") {
+    co_return std::nullopt;
+  }
+  const std::string name_space = call.parts[3] + "/" + call.parts[4];
+  if (!call.broker.namespaces().exists(name_space))
+    co_return refuse(404, "Namespace does not exist");
+  if (call.parts.size() == 5 && call.get()) {
+    json::array names;
+    for (auto& name : call.broker.topics(name_space)) names.emplace_back(std::move(name));
+    co_return answer(names);
+  }
+  if (call.is(5, {"partitioned"}) && call.get()) {
+    json::array names;
+    const std::string prefix = "persistent://" + name_space + "/";
+    for (const auto& [name, count] : call.broker.namespaces().partitioned()) {
+      if (name.starts_with(prefix)) names.emplace_back(name);
+    }
+    co_return answer(names);
+  }
+  if (call.parts.size() < 6) co_return std::nullopt;
+  const auto name =
+      wire::TopicName::parse(fmt::format("persistent://{}/{}", name_space, call.parts[5]));
+  if (!name) co_return refuse(412, name.error().text());
+  const auto answered = co_await on_topic(call, *name);
+  co_return answered;
+}
+
+}  // namespace hulse::broker
