@@ -56,7 +56,7 @@ class PrintSink final : public connect::Sink {
   aio::Task<Result<void>> open(const connect::Context&) override { co_return Result<void>(); }
 
   aio::Task<void> write(connect::RecordBatch batch) override {
-    for (size_t i = 0; i < batch.size(); ++i) print(batch[i]);
+    for (size_t i = 0; i < batch.size(); ++i) show(batch[i]);
     batch.ok_all();
     co_return;
   }
@@ -64,7 +64,7 @@ class PrintSink final : public connect::Sink {
   aio::Task<void> close() override { co_return; }
 
  private:
-  static void print(const connect::Record& record) {
+  static void show(const connect::Record& record) {
     if (record.null_value) {
       log::info("data-generator", "RECV: null");
     } else if (is_utf8(record.value)) {

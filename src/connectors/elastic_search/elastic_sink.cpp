@@ -1,15 +1,11 @@
 // The Elasticsearch sink: documents by _bulk, each record's outcome from the item that answers it.
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
-#include <boost/json/parse.hpp>
-#include <charconv>
 #include <map>
 #include <unordered_set>
 
 #include "aio/event.h"
 #include "aio/gate.h"
-#include "aio/http_client.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "connect/descriptor.h"
@@ -18,6 +14,7 @@
 #include "connectors/elastic_search/elastic_config.h"
 #include "connectors/elastic_search/id_order.h"
 #include "connectors/elastic_search/index_name.h"
+#include "connectors/elastic_search/target.h"
 
 namespace hulse::connectors::elastic_search {
 namespace {
@@ -25,8 +22,6 @@ namespace {
 using aio::Task;
 using connect::Verdict;
 
-// Of an answer only what is read: it is a small part of it.
-constexpr std::string_view kBulkPath = "/_bulk?filter_path=errors,items.*.status,items.*.error";
 // For limits that are switched off.
 constexpr size_t kActionsMax = 20'000;
 constexpr size_t kBulkBytesMax = 50 * 1024 * 1024;
@@ -35,30 +30,6 @@ constexpr size_t kActionBytes = 100;
 // What may wait for a request; a topic that brings more waits itself.
 constexpr size_t kQueuedBytesMax = 16 * 1024 * 1024;
 constexpr size_t kRequestsByDefault = 2;
-constexpr aio::Duration kPauseMax = std::chrono::seconds(60);
-
-std::string base64(std::string_view text) {
-  std::string out((text.size() + 2) / 3 * 4 + 1, '\0');
-  const int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                   reinterpret_cast<const unsigned char*>(text.data()),
-                                   static_cast<int>(text.size()));
-  out.resize(static_cast<size_t>(size));
-  return out;
-}
-
-std::string percent_encoded(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const bool plain =
-        (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
-    if (plain) {
-      out += c;
-    } else {
-      fmt::format_to(std::back_inserter(out), "%{:02X}", static_cast<uint8_t>(c));
-    }
-  }
-  return out;
-}
 
 // A batch of the runtime until all of its records are in requests.
 struct Held {
@@ -101,8 +72,8 @@ class ElasticSink final : public connect::Sink {
     prepare();
     const auto named = name_index(context);
     if (!named) co_return named.error();
-    work_ = std::make_unique<Work>(context.executor, client_options());
-    const auto reached = co_await reach();
+    work_ = std::make_unique<Work>(context.executor, config_, requests_max());
+    const auto reached = co_await work_->target.reach();
     if (!reached) co_return reached.error();
     for (size_t i = 0; i < requests_max(); ++i)
       work_->gate.spawn("Elasticsearch sender", send_bulks());
@@ -132,19 +103,19 @@ class ElasticSink final : public connect::Sink {
     if (work_) co_await work_->gate.close();
     queue_.clear();
     queued_bytes_ = 0;
-    if (work_) work_->client.close();
+    if (work_) work_->target.close();
     work_.reset();
   }
 
  private:
   struct Work {
-    Work(aio::Executor executor, aio::HttpClientOptions options)
-        : client(executor, std::move(options)),
+    Work(aio::Executor executor, const ElasticConfig& config, size_t requests_max)
+        : target(executor, config, requests_max),
           added(executor),
           taken(executor),
           settled(executor),
           gate(executor) {}
-    aio::HttpClient client;
+    Target target;
     aio::Event added;
     aio::Event taken;
     aio::Event settled;
@@ -154,17 +125,6 @@ class ElasticSink final : public connect::Sink {
   // ---- opening
 
   void prepare() {
-    for (auto& url : config_.urls) {
-      while (url.ends_with('/')) url.pop_back();
-    }
-    if (!config_.username.empty()) {
-      const auto pair = config_.username + ":" + config_.password.reveal();
-      headers_.emplace_back("Authorization", "Basic " + base64(pair));
-    } else if (!config_.token.empty()) {
-      headers_.emplace_back("Authorization", "Bearer " + config_.token.reveal());
-    } else if (!config_.api_key.empty()) {
-      headers_.emplace_back("Authorization", "ApiKey " + config_.api_key.reveal());
-    }
     actions_max_ =
         config_.bulk_actions < 0 ? kActionsMax : static_cast<size_t>(config_.bulk_actions);
     bulk_bytes_max_ = config_.bulk_size_mb < 0
@@ -190,96 +150,11 @@ class ElasticSink final : public connect::Sink {
     return {};
   }
 
-  aio::HttpClientOptions client_options() const {
-    aio::HttpClientOptions options;
-    options.connections_max = requests_max() + 1;
-    options.connect_time_max = config_.connect_time;
-    options.idle_time_max = config_.idle_time;
-    options.tls.verify_certificate = !config_.tls_trust_all;
-    options.tls.verify_host = config_.tls_verify_host && !config_.tls_trust_all;
-    options.tls.ca_file = config_.tls_truststore;
-    options.tls.cert_file = config_.tls_keystore;
-    options.tls.key_password = config_.tls_keystore_password;
-    options.tls.ciphers = fmt::format("{}", fmt::join(config_.tls_ciphers, ":"));
-    const auto& protocols = config_.tls_protocols;
-    const bool older = std::find(protocols.begin(), protocols.end(), "TLSv1.2") != protocols.end();
-    options.tls.version_min = older || protocols.empty() ? "1.2" : "1.3";
-    return options;
-  }
-
   // One at a time where a later change must not overtake an earlier one.
   size_t requests_max() const {
     if (config_.ids_are_the_users()) return 1;
     if (config_.bulk_concurrent_requests == 0) return kRequestsByDefault;
     return static_cast<size_t>(config_.bulk_concurrent_requests);
-  }
-
-  Task<Result<void>> reach() {
-    Error last(Code::unavailable, "no URL");
-    for (size_t i = 0; i < config_.urls.size(); ++i) {
-      auto answer = co_await call("GET", "/", {});
-      if (!answer) {
-        if (answer.error().cancelled()) co_return std::move(answer).error();
-        last = std::move(answer).error();
-        continue;  // call() went on to the next URL
-      }
-      if (answer->status == 401) {
-        co_return Error(Code::permission,
-                        fmt::format("{} answers 401: {}", shown_url(), words_of(answer->body)));
-      }
-      if (answer->status >= 500 || answer->status == 429) {
-        last = Error(Code::unavailable, fmt::format("{} answers {}: {}", shown_url(),
-                                                    answer->status, words_of(answer->body)));
-        next_url();
-        continue;
-      }
-      greet(*answer);
-      co_return Result<void>();
-    }
-    co_return last;
-  }
-
-  void greet(const aio::HttpAnswer& answer) const {
-    boost::system::error_code error;
-    const auto parsed = boost::json::parse(answer.body, error);
-    const auto* object = error ? nullptr : parsed.if_object();
-    const auto* version = object == nullptr ? nullptr : object->if_contains("version");
-    const auto* fields = version == nullptr ? nullptr : version->if_object();
-    const auto* number = fields == nullptr ? nullptr : fields->if_contains("number");
-    if (answer.status == 200 && number != nullptr && number->is_string()) {
-      log::info("elastic_search", "{} is there, version {}", shown_url(),
-                std::string_view(number->get_string()));
-    } else {
-      // A user who may write need not be allowed to ask for the version.
-      log::info("elastic_search", "{} answers {} to the question for its version", shown_url(),
-                answer.status);
-    }
-  }
-
-  // ---- requests
-
-  const std::string& url() const { return config_.urls[active_url_]; }
-  std::string shown_url() const { return aio::without_credentials(url()); }
-  void next_url() { active_url_ = (active_url_ + 1) % config_.urls.size(); }
-
-  // Any answer; when there is none, the next URL is used from now on.
-  Task<Result<aio::HttpAnswer>> call(std::string method, std::string path, std::string body) {
-    aio::HttpCall request;
-    request.method = std::move(method);
-    const size_t asked = active_url_;
-    request.url = url() + path;
-    request.headers = headers_;
-    request.time_max = config_.socket_time;
-    request.gzip = config_.compression;
-    if (!body.empty()) request.headers.emplace_back("Content-Type", "application/json");
-    request.body = std::move(body);
-    auto answer = co_await work_->client.send(std::move(request));
-    if (!answer) {
-      const auto code = answer.error().code();
-      const bool away = code == Code::unavailable || code == Code::timeout;
-      if (away && asked == active_url_) next_url();
-    }
-    co_return answer;
   }
 
   Index* index_called(const std::string& name) {
@@ -290,33 +165,6 @@ class ElasticSink final : public connect::Sink {
       index->quoted = json_quote(name);
     }
     return index.get();
-  }
-
-  // Makes sure that the index exists; says what is wrong in Judgement's terms.
-  Task<Judgement> make_index(Index& index) {
-    const std::string path = "/" + percent_encoded(index.name);
-    auto answer = co_await call("HEAD", path, {});
-    if (answer && answer->status == 404) {
-      const auto settings =
-          fmt::format(R"({{"settings":{{"number_of_shards":{},"number_of_replicas":{}}}}})",
-                      config_.shards, config_.replicas);
-      answer = co_await call("PUT", path, settings);
-    }
-    Judgement judgement;
-    if (!answer) {
-      judgement = {Meaning::retry, answer.error().text()};
-    } else if (answer->status >= 300 &&
-               answer->body.find("resource_already_exists_exception") == std::string::npos) {
-      judgement = judge_request(answer->status, answer->body);
-      // Nothing about the documents: the index cannot be made as it is wanted.
-      if (judgement.meaning == Meaning::malformed) judgement.meaning = Meaning::fatal;
-    }
-    if (judgement.meaning == Meaning::ok) {
-      index.exists = true;
-    } else {
-      judgement.words = "making the index " + index.name + ": " + judgement.words;
-    }
-    co_return judgement;
   }
 
   // ---- from records to requests
@@ -485,8 +333,6 @@ class ElasticSink final : public connect::Sink {
   // What is wrong with the request as a whole, when that may be for one of its documents; all
   // outcomes are given otherwise.
   Task<std::optional<Judgement>> send(std::span<Item> items) {
-    const bool waited = co_await aio::sleep_until(pause_until_);
-    if (!waited) co_return std::nullopt;
     if (config_.create_index) {
       const auto made = co_await make_indices(items);
       if (made.meaning != Meaning::ok) {
@@ -495,7 +341,7 @@ class ElasticSink final : public connect::Sink {
       }
     }
     auto body = body_of(items);
-    const auto answer = co_await call("POST", std::string(kBulkPath), std::move(body));
+    const auto answer = co_await work_->target.bulk(std::move(body));
     if (!answer) {
       const auto& error = answer.error();
       if (error.cancelled() || error.code() == Code::closed) co_return std::nullopt;
@@ -506,9 +352,8 @@ class ElasticSink final : public connect::Sink {
     }
     if (answer->status >= 300 || answer->status < 200) {
       auto judgement = judge_request(answer->status, answer->body);
-      judgement.words = shown_url() + ": " + judgement.words;
+      judgement.words = work_->target.shown_url() + ": " + judgement.words;
       if (judgement.meaning == Meaning::malformed) co_return judgement;
-      if (judgement.meaning == Meaning::retry) hold_back(*answer);
       for (auto& item : items) settle(item, judgement);
       co_return std::nullopt;
     }
@@ -517,7 +362,8 @@ class ElasticSink final : public connect::Sink {
       if (judged) {
         settle(items[i], (*judged)[i]);
       } else {
-        settle(items[i], {Meaning::retry, shown_url() + ": " + judged.error().text()});
+        settle(items[i],
+               {Meaning::retry, work_->target.shown_url() + ": " + judged.error().text()});
       }
     }
     co_return std::nullopt;
@@ -526,20 +372,11 @@ class ElasticSink final : public connect::Sink {
   Task<Judgement> make_indices(std::span<Item> items) {
     for (const auto& item : items) {
       if (item.index->exists) continue;
-      auto made = co_await make_index(*item.index);
+      auto made = co_await work_->target.make_index(item.index->name);
       if (made.meaning != Meaning::ok) co_return made;
+      item.index->exists = true;
     }
     co_return Judgement();
-  }
-
-  // The target's own wish, where it has one.
-  void hold_back(const aio::HttpAnswer& answer) {
-    const auto text = aio::find_header(answer.headers, "Retry-After");
-    int seconds = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-    if (error != std::errc() || seconds <= 0) return;
-    pause_until_ =
-        aio::Clock::now() + std::min<aio::Duration>(std::chrono::seconds(seconds), kPauseMax);
   }
 
   void settle(const Item& item, const Judgement& judgement) {
@@ -582,10 +419,8 @@ class ElasticSink final : public connect::Sink {
   ElasticConfig config_;
   connect::Guarantee guarantee_ = connect::Guarantee::at_least_once;
   std::string bus_id_;
-  aio::HttpHeaders headers_;
   size_t actions_max_ = 0;
   size_t bulk_bytes_max_ = 0;
-  size_t active_url_ = 0;
 
   std::optional<IndexName> index_name_;
   std::map<std::string, std::unique_ptr<Index>> indices_;
@@ -596,7 +431,6 @@ class ElasticSink final : public connect::Sink {
   std::deque<std::shared_ptr<Held>> queue_;
   size_t queued_bytes_ = 0;
   size_t requests_ = 0;
-  aio::TimePoint pause_until_{};
   IdOrder order_;
   std::unique_ptr<Work> work_;
 };

@@ -128,9 +128,6 @@ void Inbox::drop() {
   ready_.clear();
 }
 
-void Inbox::close() {
-  const std::lock_guard lock(closing_);
-  closed_ = true;
-}
+void Inbox::close() { closed_ = true; }
 
 }  // namespace hulse::connectors::netty

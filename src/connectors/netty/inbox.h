@@ -3,9 +3,10 @@
 #pragma once
 
 #include <atomic>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/post.hpp>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -43,8 +44,12 @@ class Inbox : public std::enable_shared_from_this<Inbox> {
   // Runs `what` on a loop, unless the inbox is closed. Any thread.
   template <class F>
   void post(size_t loop, F what) {
-    const std::lock_guard lock(closing_);
-    if (!closed_) aio::asio::post(slots_[loop]->executor, std::move(what));
+    // By way of the strand: only there is it known whether the loop is still alive.
+    aio::asio::dispatch(strand_,
+                        [self = shared_from_this(), loop, moved = std::move(what)]() mutable {
+                          if (!self->closed_)
+                            aio::asio::post(self->slots_[loop]->executor, std::move(moved));
+                        });
   }
 
  private:
@@ -71,8 +76,7 @@ class Inbox : public std::enable_shared_from_this<Inbox> {
   std::optional<Error> failure_;
   aio::Event added_;
 
-  std::mutex closing_;  // no post after close(): a loop's thread may be gone then
-  bool closed_ = false;
+  bool closed_ = false;  // no post to a loop any more: its thread may be gone
 };
 
 }  // namespace hulse::connectors::netty

@@ -354,6 +354,11 @@ Task<void> ask_into(Netty& netty, std::string request, std::string& answer) {
   answer = co_await ask(netty, std::move(request));
 }
 
+// Until the answer is there; ten seconds at most.
+Task<void> answered(const std::string& answer) {
+  for (int i = 0; i < 10'000 && answer.empty(); ++i) co_await aio::sleep(1ms);
+}
+
 Task<void> http_requests(json::object values) {
   const auto executor = co_await asio::this_coro::executor;
   Netty netty(executor);
@@ -373,14 +378,14 @@ Task<void> http_requests(json::object values) {
   co_await aio::sleep(30ms);
   EXPECT_EQ(answer, "");
   batch->stored(Result<void>());
-  while (answer.empty()) co_await aio::sleep(1ms);
+  co_await answered(answer);
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 ")) << answer;
 
   answer.clear();
   gate.spawn("client", ask_into(netty, post("y"), answer));
   batch = co_await netty.source().read();
   batch->stored(Error(Code::unavailable, "the disk is full"));
-  while (answer.empty()) co_await aio::sleep(1ms);
+  co_await answered(answer);
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 503 ")) << answer;
   EXPECT_TRUE(answer.ends_with("the record could not be stored: the disk is full\n")) << answer;
 
@@ -389,7 +394,7 @@ Task<void> http_requests(json::object values) {
   gate.spawn("client", ask_into(netty, post("z"), answer));
   batch = co_await netty.source().read();
   *batch = connect::SourceBatch();
-  while (answer.empty()) co_await aio::sleep(1ms);
+  co_await answered(answer);
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 503 ")) << answer;
 
   auto refused = co_await ask(netty, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
@@ -404,7 +409,7 @@ Task<void> http_requests(json::object values) {
   const auto got = co_await netty.take(5);
   EXPECT_EQ(got, Texts(5, "m"));
   for (auto& each : answers) {
-    while (each.empty()) co_await aio::sleep(1ms);
+    co_await answered(each);
     EXPECT_TRUE(each.starts_with("HTTP/1.1 200 ")) << each;
   }
 
@@ -413,7 +418,7 @@ Task<void> http_requests(json::object values) {
   gate.spawn("client", ask_into(netty, post("w"), answer));
   co_await aio::sleep(30ms);
   co_await netty.source().close();
-  while (answer.empty()) co_await aio::sleep(1ms);
+  co_await answered(answer);
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 503 ")) << answer;
   co_await gate.close();
 }
