@@ -1,11 +1,13 @@
 // UDP: one datagram is one message. Read many at a time; what the kernel has to drop is counted and
 // told.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/sock_diag.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <boost/asio/ip/udp.hpp>
+#include <boost/asio/posix/basic_stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <cerrno>
 #include <cstring>
@@ -22,6 +24,7 @@ namespace {
 using aio::Task;
 namespace asio = boost::asio;
 using UdpSocket = asio::basic_datagram_socket<asio::ip::udp, aio::Executor>;
+using Descriptor = asio::posix::basic_stream_descriptor<aio::Executor>;
 
 // Datagrams of one call. Each has a slot of the largest size, of which only what is used costs
 // memory.
@@ -95,9 +98,14 @@ class UdpListener final : public Listener {
   }
 
  private:
+  // The socket is known to the event loop only while nothing comes. A loop that knows it is woken
+  // for each datagram, whether anybody waits for it or not.
   struct Reader {
-    Reader(UdpSocket bound, aio::Executor loop) : socket(std::move(bound)), gate(loop) {}
-    UdpSocket socket;
+    Reader(int socket, aio::Executor loop) : fd(socket), gate(loop) {}
+    ~Reader() { ::close(fd); }
+    Reader(const Reader&) = delete;
+    Reader& operator=(const Reader&) = delete;
+    int fd;
     aio::Gate gate;
   };
   struct Shared {
@@ -116,20 +124,15 @@ class UdpListener final : public Listener {
     socket.open(address.protocol(), error);
     if (!error) socket.bind(address, error);
     if (error) return aio::to_error(error).with("listening on udp " + aio::to_string(endpoint));
-    enlarge(socket.native_handle());
+    const int fd = socket.release(error);
+    if (error) return aio::to_error(error).with("taking the socket");
+    shared_->readers.push_back(std::make_unique<Reader>(fd, loops[0]));
+    enlarge(fd);
     for (size_t i = 1; i < loops.size(); ++i) {
-      const int copy = ::dup(socket.native_handle());
+      const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
       if (copy < 0) return Error(Code::unavailable, errno_text(errno)).with("sharing the socket");
-      UdpSocket shared(loops[i]);
-      shared.assign(address.protocol(), copy, error);
-      if (error) {
-        ::close(copy);
-        return aio::to_error(error).with("sharing the socket");
-      }
-      shared_->readers.push_back(std::make_unique<Reader>(std::move(shared), loops[i]));
+      shared_->readers.push_back(std::make_unique<Reader>(copy, loops[i]));
     }
-    shared_->readers.insert(shared_->readers.begin(),
-                            std::make_unique<Reader>(std::move(socket), loops[0]));
     return {};
   }
 
@@ -157,7 +160,7 @@ class UdpListener final : public Listener {
   }
 
   static Task<void> watch_drops(std::shared_ptr<Shared> shared) {
-    const int fd = shared->readers[0]->socket.native_handle();
+    const int fd = shared->readers[0]->fd;
     uint32_t known = 0;
     uint64_t known_large = 0;
     for (;;) {
@@ -227,14 +230,16 @@ class UdpListener final : public Listener {
     auto& inbox = *shared->setting.inbox;
     const auto executor = co_await asio::this_coro::executor;
     const auto slots = std::make_unique<Slots>();
+    bool busy = false;  // datagrams keep coming
     for (;;) {
       const bool room = co_await inbox.wait_for_room(index);
       // Asked each time round: a cancellation that met a finished operation is told by nobody else.
       if (!room || reader.gate.closing()) co_return;
-      const int count = slots->receive(reader.socket.native_handle());
+      const int count = slots->receive(reader.fd);
       if (count > 0) {
         hand_on(*shared, *slots, static_cast<size_t>(count));
-        if (count > 1 && static_cast<size_t>(count) < kSlots) {
+        busy = busy || count > 1;
+        if (busy && static_cast<size_t>(count) < kSlots) {
           const bool slept = co_await aio::sleep(kGatherTime);
           if (!slept) co_return;
         } else {
@@ -246,9 +251,18 @@ class UdpListener final : public Listener {
       if (count < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNREFUSED) {
         log::warn("netty", "{}: receiving datagrams: {}", shared->setting.name, errno_text(errno));
       }
-      const auto [failed] = co_await reader.socket.async_wait(UdpSocket::wait_read, aio::as_values);
-      if (failed) co_return;
+      busy = false;
+      const bool readable = co_await wait_readable(reader.fd);
+      if (!readable) co_return;
     }
+  }
+
+  static Task<bool> wait_readable(int fd) {
+    const auto executor = co_await asio::this_coro::executor;
+    Descriptor descriptor(executor, fd);
+    const auto [failed] = co_await descriptor.async_wait(Descriptor::wait_read, aio::as_values);
+    descriptor.release();
+    co_return !failed;
   }
 
   std::shared_ptr<Shared> shared_;
