@@ -1,11 +1,17 @@
 // TCP: each connection is read into large buffers, and records are views into them.
 #include <fmt/format.h>
 
+#include <sys/socket.h>
+
 #include <boost/asio/post.hpp>
+#include <cerrno>
+#include <cstring>
 
 #include "aio/listen.h"
 #include "aio/offload.h"
 #include "base/log.h"
+#include "base/text.h"
+#include "connectors/netty/descriptor.h"
 #include "connectors/netty/framing.h"
 #include "connectors/netty/listener.h"
 
@@ -21,6 +27,9 @@ constexpr size_t kBufferBytesMin = 16 * 1024;
 constexpr size_t kBufferBytesMax = 256 * 1024;
 // One read, and so one batch.
 constexpr size_t kReadBytesMax = 128 * 1024;
+// Less than this is a small piece: the sender writes message by message, and reading so would cost
+// most of the time.
+constexpr size_t kGatherBytes = 32 * 1024;
 
 // The bytes of a connection that were read and not handed on, at the end of a buffer whose front is
 // still in use by batches.
@@ -162,18 +171,22 @@ class TcpListener final : public Listener {
     boost::system::error_code error;
     const auto remote = socket.remote_endpoint(error);
     const std::string peer = error ? "a peer that has gone" : aio::to_string(remote);
-    socket.non_blocking(true, error);
     socket.set_option(asio::socket_base::keep_alive(true), error);
-    co_await read(*shared, loop, socket, peer);
+    const int fd = socket.release(error);
+    if (!error) {
+      Descriptor descriptor(fd);
+      co_await read(*shared, loop, descriptor, peer);
+    }
     shared->connections -= 1;
   }
 
-  static Task<void> read(Shared& shared, size_t loop, aio::Socket& socket,
-                         const std::string& peer) {
+  static Task<void> read(Shared& shared, size_t loop, Descriptor& socket, const std::string& peer) {
     auto& inbox = *shared.setting.inbox;
     const auto executor = co_await asio::this_coro::executor;
     ReadBuffer buffer;
     size_t expected = 0;  // records of the last batch
+    bool fresh = true;    // nothing has come since the last wait
+    bool busy = false;    // data keeps coming
     for (;;) {
       const bool room = co_await inbox.wait_for_room(loop);
       // Asked each time round: a cancellation that met a finished operation is told by nobody else.
@@ -184,19 +197,21 @@ class TcpListener final : public Listener {
           space.size() > shared.setting.message_bytes_max) {
         space = space.first(shared.setting.message_bytes_max);
       }
-      boost::system::error_code error;
-      const size_t count = socket.read_some(asio::buffer(space.data(), space.size()), error);
-      if (error == asio::error::would_block) {
+      const ssize_t got = ::recv(socket.fd(), space.data(), space.size(), MSG_DONTWAIT);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        busy = false;
         buffer.rest();
-        const auto [failed] = co_await socket.async_wait(aio::Socket::wait_read, aio::as_values);
-        if (failed) co_return;
+        const bool readable = co_await socket.wait_readable();
+        if (!readable) co_return;
+        fresh = true;
         continue;
       }
-      if (error == asio::error::interrupted) continue;
-      if (error) {
-        end_of(shared, buffer, error, peer);
+      if (got <= 0) {
+        end_of(shared, buffer, got == 0 ? 0 : errno, peer);
         co_return;
       }
+      const auto count = static_cast<size_t>(got);
       buffer.filled(count, count == space.size());
       connect::SourceBatch batch;
       batch.records.reserve(expected + expected / 8);
@@ -214,8 +229,15 @@ class TcpListener final : public Listener {
             shared.setting.name, peer, shared.setting.message_bytes_max, times);
         co_return;
       }
-      // Lets the others of this loop have their turn.
-      co_await asio::post(executor, aio::use_task);
+      busy = busy || !fresh;
+      fresh = false;
+      if (busy && count < kGatherBytes) {
+        const bool slept = co_await aio::sleep(kGatherTime);
+        if (!slept) co_return;
+      } else {
+        // Lets the others of this loop have their turn.
+        co_await asio::post(executor, aio::use_task);
+      }
     }
   }
 
@@ -249,17 +271,16 @@ class TcpListener final : public Listener {
     return done.too_large;
   }
 
-  static void end_of(Shared& shared, ReadBuffer& buffer, const boost::system::error_code& error,
-                     const std::string& peer) {
+  // `error` is 0 when the sender closed in order.
+  static void end_of(Shared& shared, ReadBuffer& buffer, int error, const std::string& peer) {
     const auto& setting = shared.setting;
-    const bool in_order = error == asio::error::eof;
     const auto rest = buffer.pending();
     if (rest.empty()) {
-      if (!in_order) log::info("netty", "{}: {}: {}", setting.name, peer, error.message());
+      if (error != 0) log::info("netty", "{}: {}: {}", setting.name, peer, errno_text(error));
       return;
     }
     // The sender said that this is all: a last line may lack its newline.
-    if (in_order && setting.config.framing == Framing::line) {
+    if (error == 0 && setting.config.framing == Framing::line) {
       connect::SourceBatch batch;
       const auto line = without_cr(rest);
       batch.records.push_back({.value = line});
@@ -269,7 +290,8 @@ class TcpListener final : public Listener {
       return;
     }
     log::warn("netty", "{}: {} ended within a message, whose {} bytes are dropped: {}",
-              setting.name, peer, rest.size(), error.message());
+              setting.name, peer, rest.size(),
+              error == 0 ? "closed by the sender" : errno_text(error));
   }
 
   std::shared_ptr<Shared> shared_;

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <boost/asio/ip/udp.hpp>
-#include <boost/asio/posix/basic_stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <cerrno>
 #include <cstring>
@@ -16,6 +15,7 @@
 #include "aio/offload.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "connectors/netty/descriptor.h"
 #include "connectors/netty/listener.h"
 
 namespace hulse::connectors::netty {
@@ -24,7 +24,6 @@ namespace {
 using aio::Task;
 namespace asio = boost::asio;
 using UdpSocket = asio::basic_datagram_socket<asio::ip::udp, aio::Executor>;
-using Descriptor = asio::posix::basic_stream_descriptor<aio::Executor>;
 
 // Datagrams of one call. Each has a slot of the largest size, of which only what is used costs
 // memory.
@@ -98,14 +97,9 @@ class UdpListener final : public Listener {
   }
 
  private:
-  // The socket is known to the event loop only while nothing comes. A loop that knows it is woken
-  // for each datagram, whether anybody waits for it or not.
   struct Reader {
-    Reader(int socket, aio::Executor loop) : fd(socket), gate(loop) {}
-    ~Reader() { ::close(fd); }
-    Reader(const Reader&) = delete;
-    Reader& operator=(const Reader&) = delete;
-    int fd;
+    Reader(int fd, aio::Executor loop) : socket(fd), gate(loop) {}
+    Descriptor socket;
     aio::Gate gate;
   };
   struct Shared {
@@ -160,7 +154,7 @@ class UdpListener final : public Listener {
   }
 
   static Task<void> watch_drops(std::shared_ptr<Shared> shared) {
-    const int fd = shared->readers[0]->fd;
+    const int fd = shared->readers[0]->socket.fd();
     uint32_t known = 0;
     uint64_t known_large = 0;
     for (;;) {
@@ -235,7 +229,7 @@ class UdpListener final : public Listener {
       const bool room = co_await inbox.wait_for_room(index);
       // Asked each time round: a cancellation that met a finished operation is told by nobody else.
       if (!room || reader.gate.closing()) co_return;
-      const int count = slots->receive(reader.fd);
+      const int count = slots->receive(reader.socket.fd());
       if (count > 0) {
         hand_on(*shared, *slots, static_cast<size_t>(count));
         busy = busy || count > 1;
@@ -252,17 +246,9 @@ class UdpListener final : public Listener {
         log::warn("netty", "{}: receiving datagrams: {}", shared->setting.name, errno_text(errno));
       }
       busy = false;
-      const bool readable = co_await wait_readable(reader.fd);
+      const bool readable = co_await reader.socket.wait_readable();
       if (!readable) co_return;
     }
-  }
-
-  static Task<bool> wait_readable(int fd) {
-    const auto executor = co_await asio::this_coro::executor;
-    Descriptor descriptor(executor, fd);
-    const auto [failed] = co_await descriptor.async_wait(Descriptor::wait_read, aio::as_values);
-    descriptor.release();
-    co_return !failed;
   }
 
   std::shared_ptr<Shared> shared_;
