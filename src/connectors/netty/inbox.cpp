@@ -123,9 +123,12 @@ void Inbox::fail(Error why) {
   added_.notify();
 }
 
-void Inbox::drop() {
+size_t Inbox::drop() {
   fail(Error(Code::closed, "the source is closed"));
+  size_t records = 0;
+  for (const auto& batch : ready_) records += batch.records.size();
   ready_.clear();
+  return records;
 }
 
 void Inbox::close() { closed_ = true; }

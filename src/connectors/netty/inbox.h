@@ -32,8 +32,9 @@ class Inbox : public std::enable_shared_from_this<Inbox> {
   aio::Task<Result<connect::SourceBatch>> take();
   // On the strand. take() gives `why` once nothing is left: the listener has failed.
   void fail(Error why);
-  // On the strand. Drops what is left and what still comes; take() ends.
-  void drop();
+  // On the strand. Drops what is left and what still comes; take() ends. Gives the number of
+  // records that were left.
+  size_t drop();
   // On the strand, after drop() and before the loops' threads end: nothing is posted to them any
   // more.
   void close();

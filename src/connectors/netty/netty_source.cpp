@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "aio/threads.h"
+#include "base/log.h"
 #include "connect/descriptor.h"
 #include "connectors/netty/listener.h"
 
@@ -28,7 +29,7 @@ class NettySource final : public connect::Source {
     }
     Setting setting;
     setting.config = config_;
-    setting.name = context.full_name();
+    setting.name = name_ = context.full_name();
     setting.message_bytes_max = context.message_bytes_max;
     if (config_.number_of_threads > 1) {
       const auto count = static_cast<size_t>(config_.number_of_threads);
@@ -56,7 +57,11 @@ class NettySource final : public connect::Source {
 
   aio::Task<void> close() override {
     // First what waits is given up, so that HTTP requests get their answers; then the sockets.
-    if (inbox_) inbox_->drop();
+    const size_t dropped = inbox_ ? inbox_->drop() : 0;
+    if (dropped > 0 && config_.type != Protocol::http) {
+      log::warn("netty", "{}: {} records had come and were not published before the stop", name_,
+                dropped);
+    }
     if (listener_) co_await listener_->close();
     if (inbox_) inbox_->close();
     if (threads_) threads_->stop();
@@ -72,6 +77,7 @@ class NettySource final : public connect::Source {
 
  private:
   NettyConfig config_;
+  std::string name_;
   std::unique_ptr<aio::Threads> threads_;
   std::shared_ptr<Inbox> inbox_;
   std::unique_ptr<Listener> listener_;
