@@ -40,7 +40,7 @@ BANS = (
         "random_hex() of base/ids.h, or a seeded <random> engine"),
     Ban("sleep", r"\bsleep_for\s*\(|\bthis_thread::sleep_until\b|(?<![\w.>:])u?sleep\s*\(\s*\d+\s*\)|\bnanosleep\s*\(",
         "co_await aio::sleep(), which a stop ends", allowed=("*_test.cpp",)),
-    Ban("stdout", r"\bstd::c(?:out|err)\b|(?<![\w.>])(?:std::|fmt::)?(?:printf|puts|putchar|print|println)\s*\(",
+    Ban("stdout", r"\bstd::c(?:out|err)\b|(?<![\w.>:])(?:std::)?(?:printf|puts|putchar)\s*\(|\b(?:std|fmt)::print(?:ln)?\s*\(",
         "the log facade (base/log.h); only cli and main talk to the terminal",
         allowed=("src/cli/*", "src/main/*", *TESTS)),
     Ban("sockets", r"(?<![\w.>])::(?:socket|bind|listen|accept4?|connect|recv|recvmsg|recvmmsg|send|sendmsg)\s*\("
@@ -50,7 +50,9 @@ BANS = (
         "storage, aio::offload with a small wrapper, or a connector's own file",
         allowed=("src/aio/*", "src/storage/*", "src/connectors/*", "src/cli/*", "src/main/*", "src/connect/*", *TESTS)),
     Ban("mutex", r"\bstd::(?:recursive_|shared_|timed_)?mutex\b",
-        "the strand that owns the state", files=("src/connectors/*", "src/broker/*", "src/client/*"), allowed=TESTS),
+        "the strand that owns the state", files=("src/connectors/*", "src/broker/*", "src/client/*"),
+        # netty's reading threads outlive the strand by a moment; the lock guards only whether they may be posted to.
+        allowed=("src/connectors/netty/inbox.h", "src/connectors/netty/inbox.cpp", *TESTS)),
     Ban("detached", r"\basio::detached\b", "aio::Gate::spawn, which is waited for",
         allowed=("src/aio/*", *TESTS)),
     Ban("swallowed", r"\bcatch\s*\(\s*\.\.\.\s*\)\s*\{\s*\}",

@@ -1,11 +1,12 @@
 """Fixtures: a broker of the module's own, clients that are closed, and the programs' words when a test fails."""
 import os
+import subprocess
 import uuid
 
 import pulsar
 import pytest
 
-from support import Workshop
+from support import ROOT, Workshop, systems
 
 _workshops = []
 
@@ -71,6 +72,15 @@ def connect():
 @pytest.fixture
 def client(standalone, connect):
     return connect(standalone.url)
+
+
+@pytest.fixture(scope="session")
+def elasticsearch():
+    """The URL of a real Elasticsearch 7.10; ended at the end unless it ran before."""
+    was_up = subprocess.run([ROOT / "tests/systems/systems", "url", "elasticsearch7"], capture_output=True).returncode == 0
+    yield systems("up", "elasticsearch7")
+    if not was_up:
+        systems("down", "elasticsearch7")
 
 
 @pytest.fixture

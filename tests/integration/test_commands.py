@@ -9,7 +9,7 @@ import uuid
 import pulsar
 import pytest
 
-from support import BUILD, HULSE, ROOT, http, listens, systems, wait_until
+from support import BUILD, HULSE, ROOT, http, listens, wait_until
 
 RECEIVE_MS = 30000
 BOOK_SINK = ("bin/pulsar-admin sinks localrun --archive connectors/pulsar-io-elastic-search-2.8.1.nar --tenant public "
@@ -47,8 +47,7 @@ def default_ports(workshop):
     return process
 
 
-def test_the_book_s_sink_command(workshop, shell, default_ports, connect):
-    elasticsearch = systems("up", "elasticsearch7")
+def test_the_book_s_sink_command(workshop, shell, default_ports, connect, elasticsearch):
     index = "book" + uuid.uuid4().hex[:8]
     workshop.file("my_elastic_search.json", {"elasticSearchUrl": elasticsearch, "indexName": index,
                                              "username": "scooby", "password": "doo"})

@@ -8,20 +8,7 @@ import pulsar
 import pytest
 
 from support import http as request
-from support import systems, wait_until
-
-
-@pytest.fixture(scope="module")
-def elasticsearch():
-    was_up = False
-    try:
-        systems("url", "elasticsearch7")
-        was_up = True
-    except AssertionError:
-        was_up = False  # `systems url` fails when it is down
-    yield systems("up", "elasticsearch7")
-    if not was_up:
-        systems("down", "elasticsearch7")
+from support import wait_until
 
 
 @pytest.fixture

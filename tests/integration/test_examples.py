@@ -8,7 +8,7 @@ import uuid
 import pulsar
 import pytest
 
-from support import ROOT, http, listens, systems, wait_until
+from support import ROOT, http, listens, wait_until
 
 RECEIVE_MS = 30000
 EXAMPLES = ROOT / "examples"
@@ -51,9 +51,8 @@ def test_udp(standalone, client):
     assert consumer(client, "datagrams").receive(timeout_millis=RECEIVE_MS).data() == b"cpu 42\n"
 
 
-def test_elastic_search(standalone, client):
+def test_elastic_search(standalone, client, elasticsearch):
     """The example's address is a user's; the flag replaces its configs, as flags do."""
-    elasticsearch = systems("up", "elasticsearch7")
     text = (EXAMPLES / "elastic-search-sink.yaml").read_text()
     index = "example" + uuid.uuid4().hex[:8]
     here = standalone.workshop.file("es.yaml", text.replace("http://127.0.0.1:9200", elasticsearch)

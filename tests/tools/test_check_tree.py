@@ -102,6 +102,7 @@ def test_banned_words_are_found(rule, path, text):
     ("src/broker/a.cpp", "/* if (co_await f()) */ g();"),
     ("src/broker/a.cpp", "const size_t n = 1'000; const char c = '\"'; // rand()"),
     ("src/broker/a.cpp", "snprintf(b, n, f); std::fprintf(stderr, f);"),
+    ("src/broker/a.cpp", "void print(const Record& record); print(record);"),
     ("src/broker/a.cpp", "operand(); message.event_time(); obj.time(); grand(1);"),
     ("src/broker/a.cpp", "const bool ok = co_await f();\nif (ok) co_await g();"),
     ("src/broker/a.cpp", "if (ok) co_await g();"),
