@@ -1,12 +1,11 @@
 """The elastic_search sink against a real Elasticsearch 7.10, and against one that answers what we say."""
-import http.server
 import json
-import threading
 import uuid
 
 import pulsar
 import pytest
 
+from fake_elasticsearch import Fake
 from support import http as request
 from support import wait_until
 
@@ -98,66 +97,6 @@ def test_effectively_once_repeats_overwrite_themselves(workshop, connect, topic,
     assert sorted(d["n"] for d in documents(elasticsearch, index).values()) == list(range(4000))
 
 
-class Fake(http.server.ThreadingHTTPServer):
-    """Speaks enough of Elasticsearch to be asked for a bulk, and answers each item as `judge` says."""
-    daemon_threads = True
-
-    def __init__(self, judge):
-        super().__init__(("127.0.0.1", 0), FakeHandler)
-        self.judge, self.stored, self.requests, self.headers_seen = judge, [], 0, []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class FakeHandler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        """Not on the test's output."""
-
-    def answer(self, status, body):
-        text = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(text)
-
-    def do_GET(self):
-        self.server.headers_seen.append(dict(self.headers))
-        self.answer(200, {"name": "n", "cluster_name": "c", "version": {"number": "7.10.2", "build_flavor": "oss"},
-                          "tagline": "You Know, for Search"})
-
-    do_HEAD = do_GET
-
-    def do_POST(self):
-        fake = self.server
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        fake.headers_seen.append(dict(self.headers))
-        fake.requests += 1
-        lines, items = body.decode().split("\n")[:-1], []
-        whole = fake.judge(None, fake.requests)
-        if whole:
-            return self.answer(whole, {"error": "as told", "status": whole})
-        for action, source in zip(lines[::2], lines[1::2]):
-            operation, target = next(iter(json.loads(action).items()))
-            status = fake.judge(json.loads(source), fake.requests)
-            item = {"_index": target.get("_index"), "_id": target.get("_id", "x"), "status": status}
-            if status >= 300:
-                item["error"] = {"type": "told", "reason": f"status {status} as told"}
-            else:
-                fake.stored.append(json.loads(source))
-            items.append({operation: item})
-        return self.answer(200, {"took": 1, "errors": any(next(iter(i.values()))["status"] >= 300 for i in items),
-                                 "items": items})
-
-    do_PUT = do_POST
-
-
 @pytest.fixture
 def fake():
     servers = []
@@ -212,21 +151,12 @@ def test_a_target_that_is_away_at_first(workshop, connect, topic):
     publish(connect(broker.url), topic, [{"n": i} for i in range(10)])
     sink.wait_for(rf"127\.0\.0\.1:{port}")
     assert sink.running()
-    http.server.ThreadingHTTPServer.allow_reuse_address = True
-    target = FakeAt(port)
+    target = Fake(lambda document, _: None if document is None else 201, port)
     try:
         wait_until(lambda: len(target.stored) >= 10, "all are stored once it answers")
     finally:
         target.shutdown()
         target.server_close()
-
-
-class FakeAt(Fake):
-    def __init__(self, port):
-        http.server.ThreadingHTTPServer.__init__(self, ("127.0.0.1", port), FakeHandler)
-        self.judge = lambda document, _: None if document is None else 201
-        self.stored, self.requests, self.headers_seen = [], 0, []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
 def test_credentials_are_sent_and_never_printed(standalone, client, topic, fake):
