@@ -1,15 +1,13 @@
 """The command line: the book's commands as printed, refusals that name every problem, and what is shown."""
 import json
-import os
 import re
 import socket
-import subprocess
 import uuid
 
 import pulsar
 import pytest
 
-from support import BUILD, HULSE, ROOT, http, listens, wait_until
+from support import ROOT, http, listens, wait_until
 
 RECEIVE_MS = 30000
 BOOK_SINK = ("bin/pulsar-admin sinks localrun --archive connectors/pulsar-io-elastic-search-2.8.1.nar --tenant public "

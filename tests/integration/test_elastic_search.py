@@ -2,7 +2,6 @@
 import json
 import uuid
 
-import pulsar
 import pytest
 
 from fake_elasticsearch import Fake

@@ -5,7 +5,6 @@ import random
 import socket
 import struct
 import threading
-import time
 
 import pulsar
 import pytest

@@ -1,11 +1,9 @@
 """`hulse standalone`: how it starts, what it refuses, how it ends."""
-import json
 import os
 import pathlib
 import re
 import signal
 import socket
-import threading
 
 import pulsar
 import pytest
