@@ -66,8 +66,7 @@ def test_keys_become_ids_and_null_values_delete(standalone, client, topic, elast
 
 
 def test_a_bad_document_does_not_hold_back_good_ones(standalone, client, topic, elasticsearch, index):
-    request("PUT", f"{elasticsearch}/{index}", json.dumps({"mappings": {"properties": {"n": {"type": "integer"}}}}).encode(),
-            {"Content-Type": "application/json"})
+    integer_index(elasticsearch, index)
     sink = standalone.sink("elastic_search", topic, {"elasticSearchUrl": elasticsearch, "indexName": index,
                                                      "bulkEnabled": True, "malformedDocAction": "WARN"}, name=index)
     publish(client, topic, [{"n": 1}, {"n": "not a number"}, b"not json", {"n": 2}])
@@ -76,6 +75,53 @@ def test_a_bad_document_does_not_hold_back_good_ones(standalone, client, topic, 
     sink.wait_for("not a number|mapper_parsing_exception")
     publish(client, topic, [{"n": 3}])
     wait_until(lambda: len(documents(elasticsearch, index)) == 3, "later ones arrive")
+
+
+def integer_index(elasticsearch, index):
+    status, answer = request("PUT", f"{elasticsearch}/{index}",
+                             json.dumps({"mappings": {"properties": {"n": {"type": "integer"}}}}).encode(),
+                             {"Content-Type": "application/json"})
+    assert status == 200, answer
+
+
+def test_rejected_documents_go_to_the_dead_letter_topic(standalone, client, topic, elasticsearch, index):
+    integer_index(elasticsearch, index)
+    standalone.sink("elastic_search", topic, {"elasticSearchUrl": elasticsearch, "indexName": index}, name="strict")
+    publish(client, topic, [("k", {"n": 1}), ("bad", {"n": "not a number"}), ("worse", b"not json"), ("k", {"n": 2})])
+    wait_until(lambda: len(documents(elasticsearch, index)) == 2, "the good documents are there")
+    # The sink made the subscription with the topic, so nothing was trimmed before somebody looked.
+    dead = client.subscribe(f"{topic}-strict-DLQ", "dead-letters")
+    letters = {}
+    for _ in range(2):
+        message = dead.receive(timeout_millis=30000)
+        letters[message.partition_key()] = message
+    assert letters["bad"].data() == b'{"n": "not a number"}' and letters["worse"].data() == b"not json"
+    for message in letters.values():
+        assert message.properties()["REAL_TOPIC"] == topic
+        assert message.properties()["HULSE_REASON"]
+    assert "mapper_parsing_exception" in letters["bad"].properties()["HULSE_REASON"]
+
+
+def test_rejected_documents_are_skipped_on_request(standalone, client, topic, elasticsearch, index):
+    integer_index(elasticsearch, index)
+    sink = standalone.sink("elastic_search", topic, {"elasticSearchUrl": elasticsearch, "indexName": index}, "lenient",
+                           "--custom-runtime-options", '{"onReject": "skip"}')
+    publish(client, topic, [{"n": 1}, b"not json", {"n": 2}])
+    wait_until(lambda: len(documents(elasticsearch, index)) == 2, "the good documents are there")
+    assert sink.stop()[1] == 0
+    assert "skipped 1" in sink.output()
+
+
+def test_a_rejected_document_stops_the_sink_on_request_and_is_not_lost(standalone, client, topic, elasticsearch, index):
+    integer_index(elasticsearch, index)
+    config = {"elasticSearchUrl": elasticsearch, "indexName": index}
+    publish(client, topic, [{"n": 1}, b"not json"], batching_enabled=False)
+    sink = standalone.sink("elastic_search", topic, config, "stopper", "--custom-runtime-options", '{"onReject": "stop"}')
+    assert sink.wait() == 1
+    assert "rejected" in sink.output()
+    # It was not acknowledged: a sink that skips finds it.
+    again = standalone.sink("elastic_search", topic, config, "stopper", "--custom-runtime-options", '{"onReject": "skip"}')
+    again.wait_for("is skipped")
 
 
 def test_effectively_once_repeats_overwrite_themselves(workshop, connect, topic, elasticsearch, index):
