@@ -1,6 +1,7 @@
 """Speaks enough of Elasticsearch to be written to, and says what a test wants it to say."""
 import http.server
 import json
+import sys
 import threading
 
 
@@ -17,6 +18,11 @@ class Fake(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), FakeHandler)
         self.judge, self.stored, self.requests, self.headers_seen = judge, [], 0, []
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request, client_address):
+        """A sink that is killed or stopped resets its connections; everything else is told."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self):
