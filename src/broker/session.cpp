@@ -417,9 +417,14 @@ Result<void> Session::on_send(const pb::CommandSend& command, Bytes entry) {
     return Error(Code::invalid,
                  fmt::format("SEND for the unknown producer {}", command.producer_id()));
   }
-  if (entry.size() > broker_.options().message_bytes_max) {
+  // The limit is the payload's: clients cut a message into chunks that fill it, and metadata comes
+  // on top.
+  const auto metadata = wire::metadata_bytes(entry.view());
+  const size_t payload =
+      metadata ? static_cast<size_t>(entry.view().end() - metadata->end()) : entry.size();
+  if (payload > broker_.options().message_bytes_max) {
     send_error(command, pb::NotAllowedError,
-               fmt::format("the message has {} bytes, this broker takes {}", entry.size(),
+               fmt::format("the message has {} bytes, this broker takes {}", payload,
                            broker_.options().message_bytes_max));
     return {};
   }

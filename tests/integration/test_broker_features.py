@@ -1,0 +1,298 @@
+"""What the embedded broker does beyond producing and consuming: with the PyPI client and its web interface."""
+import json
+import time
+
+import pulsar
+import pytest
+
+from support import http, wait_until
+
+RECEIVE_MS = 30000
+EARLIEST = pulsar.InitialPosition.Earliest
+
+
+def admin(standalone, method, path, body=None):
+    """Status and JSON of a request to the web interface."""
+    status, answer = http(method, f"{standalone.web}/admin/v2/{path}",
+                          None if body is None else json.dumps(body).encode(), {"Content-Type": "application/json"})
+    return status, json.loads(answer) if answer else None
+
+
+def path_of(topic):
+    return "persistent/public/default/" + topic.rsplit("/", 1)[-1]
+
+
+@pytest.fixture
+def namespace(standalone):
+    """A namespace of its own, for policies."""
+    name = f"public/n{time.monotonic_ns()}"
+    assert admin(standalone, "PUT", f"namespaces/{name}")[0] == 204
+    return name
+
+
+def receive_all(consumer, count):
+    got = []
+    for _ in range(count):
+        message = consumer.receive(RECEIVE_MS)
+        got.append(message)
+        consumer.acknowledge(message)
+    return got
+
+
+def test_key_shared_keeps_each_key_with_one_consumer_and_in_order(standalone, connect, topic):
+    consumers = [connect(standalone.url).subscribe(topic, "s", consumer_type=pulsar.ConsumerType.KeyShared,
+                                                   consumer_name=f"c{i}", receiver_queue_size=50) for i in range(3)]
+    producer = connect(standalone.url).create_producer(topic, batching_enabled=True,
+                                                       batching_type=pulsar.BatchingType.KeyBased)
+    for i in range(600):
+        producer.send_async(str(i).encode(), lambda *_: None, partition_key=f"key-{i % 20}")
+    producer.flush()
+    seen = [{} for _ in consumers]
+    left = 600
+    while left:
+        for at, consumer in enumerate(consumers):
+            try:
+                message = consumer.receive(50)
+            except pulsar.Timeout:
+                continue
+            consumer.acknowledge(message)
+            seen[at].setdefault(message.partition_key(), []).append(int(message.data()))
+            left -= 1
+    keys = [key for consumer in seen for key in consumer]
+    assert len(keys) == len(set(keys)) == 20, "a key had two consumers"
+    for consumer in seen:
+        assert consumer, "a consumer had no key"
+        for key, numbers in consumer.items():
+            assert numbers == sorted(numbers), key
+
+
+def test_key_shared_order_holds_when_a_consumer_joins(standalone, connect, topic):
+    first = connect(standalone.url).subscribe(topic, "s", consumer_type=pulsar.ConsumerType.KeyShared, consumer_name="a")
+    producer = connect(standalone.url).create_producer(topic, batching_enabled=False)
+    for i in range(100):
+        producer.send(str(i).encode(), partition_key=f"key-{i % 10}")
+    held = [first.receive(RECEIVE_MS) for _ in range(100)]
+    second = connect(standalone.url).subscribe(topic, "s", consumer_type=pulsar.ConsumerType.KeyShared, consumer_name="b")
+    for i in range(100, 200):
+        producer.send(str(i).encode(), partition_key=f"key-{i % 10}")
+    # Keys that moved wait until what the first one holds of them is acknowledged.
+    with pytest.raises(pulsar.Timeout):
+        second.receive(300)
+    for message in held:
+        first.acknowledge(message)
+    got = {}
+    left = 100
+    while left:
+        for consumer in (first, second):
+            try:
+                message = consumer.receive(50)
+            except pulsar.Timeout:
+                continue
+            consumer.acknowledge(message)
+            got.setdefault(message.partition_key(), []).append(int(message.data()))
+            left -= 1
+    for key, numbers in got.items():
+        assert numbers == sorted(numbers), key
+
+
+def test_exclusive_producers_and_those_that_wait(standalone, connect, topic):
+    mode = pulsar.ProducerAccessMode
+    client = connect(standalone.url)
+    first = client.create_producer(topic, access_mode=mode.Exclusive)
+    first.send(b"mine")
+    with pytest.raises(Exception, match="(?i)fenced"):
+        connect(standalone.url).create_producer(topic, access_mode=mode.Exclusive)
+    with pytest.raises(Exception, match="(?i)busy"):
+        connect(standalone.url).create_producer(topic)
+    second = connect(standalone.url).create_producer(topic, access_mode=mode.ExclusiveWithFencing)
+    second.send(b"taken over")
+    with pytest.raises(Exception):
+        first.send(b"not any more")
+    second.close()
+    connect(standalone.url).create_producer(topic).send(b"for all")
+
+
+def test_a_delayed_message_waits_for_a_shared_subscription(standalone, connect, topic):
+    from datetime import timedelta
+    client = connect(standalone.url)
+    consumer = client.subscribe(topic, "s", consumer_type=pulsar.ConsumerType.Shared)
+    producer = client.create_producer(topic, batching_enabled=False)
+    began = time.monotonic()
+    producer.send(b"later", deliver_after=timedelta(milliseconds=1500))
+    producer.send(b"now")
+    assert consumer.receive(RECEIVE_MS).data() == b"now"
+    assert consumer.receive(RECEIVE_MS).data() == b"later"
+    assert time.monotonic() - began >= 1.4
+
+
+def test_deduplication_holds_over_a_kill(workshop, connect):
+    broker = workshop.standalone()
+    assert admin(broker, "PUT", "namespaces/public/dedup")[0] == 204
+    assert admin(broker, "POST", "namespaces/public/dedup/deduplication", True)[0] == 204
+    topic = "persistent://public/dedup/t"
+    connect(broker.url).subscribe(topic, "keeps", initial_position=EARLIEST).close()
+
+    def produce(numbers):
+        client = connect(broker.url)
+        producer = client.create_producer(topic, producer_name="me", batching_enabled=False)
+        last = producer.last_sequence_id()
+        for number in numbers:
+            producer.send(str(number).encode(), sequence_id=number)
+        producer.close()
+        return last
+    assert produce(range(50)) == -1
+    assert produce(range(30, 60)) == 49
+    broker.kill()
+    broker.start()
+    assert produce(range(40, 80)) == 59
+    reader = connect(broker.url).create_reader(topic, pulsar.MessageId.earliest)
+    got = []
+    while reader.has_message_available():
+        got.append(int(reader.read_next(RECEIVE_MS).data()))
+    assert got == list(range(80))
+
+
+def test_partitioned_topics(standalone, connect, topic):
+    path = path_of(topic)
+    assert admin(standalone, "PUT", f"{path}/partitions", 4)[0] == 204
+    assert admin(standalone, "PUT", f"{path}/partitions", 4)[0] == 409
+    assert admin(standalone, "GET", f"{path}/partitions") == (200, {"partitions": 4, "deleted": False})
+    client = connect(standalone.url)
+    assert len(client.get_topic_partitions(topic)) == 4
+    consumer = client.subscribe(topic, "s", initial_position=EARLIEST)
+    producer = client.create_producer(topic)
+    for i in range(100):
+        producer.send(str(i).encode(), partition_key=f"k{i}")
+    got = receive_all(consumer, 100)
+    assert sorted(int(m.data()) for m in got) == list(range(100))
+    assert len({m.topic_name() for m in got}) == 4
+    # Growing keeps the subscription: a new partition has it from its first message on.
+    assert admin(standalone, "POST", f"{path}/partitions", 6)[0] == 204
+    assert admin(standalone, "GET", f"{path}-partition-5/subscriptions") == (200, ["s"])
+    status, stats = admin(standalone, "GET", f"{path}/partitioned-stats")
+    assert status == 200 and stats["metadata"]["partitions"] == 6
+    assert admin(standalone, "DELETE", f"{path}/partitions")[0] == 412
+    client.close()
+    assert admin(standalone, "DELETE", f"{path}/partitions?force=true")[0] == 204
+    assert admin(standalone, "GET", f"{path}/partitions") == (200, {"partitions": 0, "deleted": False})
+
+
+def test_a_pattern_finds_its_topics(standalone, connect, topic):
+    client = connect(standalone.url)
+    base = topic.rsplit("/", 1)[-1]
+    for i in range(3):
+        client.create_producer(f"{base}-{i}").send(str(i).encode())
+    import re
+    consumer = client.subscribe(re.compile(f"persistent://public/default/{base}-.*"), "s", initial_position=EARLIEST)
+    assert sorted(m.data() for m in receive_all(consumer, 3)) == [b"0", b"1", b"2"]
+
+
+def test_tenants_and_namespaces(standalone, connect):
+    name = f"t{time.monotonic_ns()}"
+    assert admin(standalone, "GET", f"tenants/{name}")[0] == 404
+    assert admin(standalone, "PUT", f"tenants/{name}", {"adminRoles": ["me"], "allowedClusters": ["standalone"]})[0] == 204
+    assert admin(standalone, "GET", f"tenants/{name}")[1]["adminRoles"] == ["me"]
+    assert admin(standalone, "PUT", f"namespaces/{name}/n")[0] == 204
+    assert admin(standalone, "PUT", f"namespaces/{name}/n")[0] == 409
+    assert admin(standalone, "GET", f"namespaces/{name}") == (200, [f"{name}/n"])
+    assert admin(standalone, "POST", f"namespaces/{name}/n/messageTTL", 60)[0] == 204
+    assert admin(standalone, "GET", f"namespaces/{name}/n/messageTTL") == (200, 60)
+    assert admin(standalone, "POST", f"namespaces/{name}/n/messageTTL", "long")[0] == 400
+    assert admin(standalone, "GET", f"namespaces/{name}/n")[1]["message_ttl_in_seconds"] == 60
+    connect(standalone.url).create_producer(f"persistent://{name}/n/t").send(b"x")
+    assert admin(standalone, "DELETE", f"tenants/{name}")[0] == 409
+    assert admin(standalone, "DELETE", f"namespaces/{name}/n")[0] == 409
+    assert admin(standalone, "DELETE", f"namespaces/{name}/n?force=true")[0] == 204
+    assert admin(standalone, "DELETE", f"tenants/{name}")[0] == 204
+    with pytest.raises(Exception):
+        connect(standalone.url).create_producer(f"persistent://{name}/n/t")
+
+
+def test_what_time_outlives_is_skipped(standalone, connect, namespace):
+    topic = f"persistent://{namespace}/t"
+    path = f"persistent/{namespace}/t"
+    client = connect(standalone.url)
+    client.subscribe(topic, "s").close()
+    producer = client.create_producer(topic)
+    producer.send(b"old")
+    time.sleep(1.1)
+    producer.send(b"new")
+    assert admin(standalone, "POST", f"{path}/subscription/s/expireMessages/1")[0] == 204
+    assert client.subscribe(topic, "s").receive(RECEIVE_MS).data() == b"new"
+
+
+def test_subscriptions_by_hand(standalone, connect, topic):
+    path = path_of(topic)
+    client = connect(standalone.url)
+    producer = client.create_producer(topic, batching_enabled=False)
+    for i in range(10):
+        producer.send(str(i).encode(), properties={"n": str(i)})
+    assert admin(standalone, "PUT", f"{path}/subscription/made", {"ledgerId": -1, "entryId": -1})[0] == 204
+    assert admin(standalone, "PUT", f"{path}/subscription/made")[0] == 409
+    status, body = http("GET", f"{standalone.web}/admin/v2/{path}/subscription/made/position/3")
+    assert (status, body) == (200, b"2")
+    assert admin(standalone, "POST", f"{path}/subscription/made/skip/4")[0] == 204
+    consumer = client.subscribe(topic, "made")
+    assert consumer.receive(RECEIVE_MS).data() == b"4"
+    assert admin(standalone, "DELETE", f"{path}/subscription/made")[0] == 412
+    consumer.close()
+    assert admin(standalone, "GET", f"{path}/stats")[1]["subscriptions"]["made"]["msgBacklog"] == 6
+    assert admin(standalone, "POST", f"{path}/subscription/made/skip_all")[0] == 204
+    assert admin(standalone, "GET", f"{path}/stats")[1]["subscriptions"]["made"]["msgBacklog"] == 0
+    assert admin(standalone, "POST", f"{path}/subscription/made/resetcursor/0")[0] == 204
+    assert admin(standalone, "GET", f"{path}/stats")[1]["subscriptions"]["made"]["msgBacklog"] == 10
+    assert admin(standalone, "DELETE", f"{path}/subscription/made")[0] == 204
+    assert admin(standalone, "GET", f"{path}/subscriptions") == (200, [])
+
+
+def test_unload_terminate_delete(standalone, connect, topic):
+    path = path_of(topic)
+    client = connect(standalone.url)
+    consumer = client.subscribe(topic, "s")
+    producer = client.create_producer(topic, batching_enabled=False)
+    producer.send(b"one")
+    # Clients come back by themselves, and nothing is lost or repeated.
+    assert consumer.receive(RECEIVE_MS).data() == b"one"
+    assert admin(standalone, "PUT", f"{path}/unload")[0] == 204
+    producer.send(b"two")
+    got = {consumer.receive(RECEIVE_MS).data() for _ in range(2)}  # "one" was not acknowledged
+    assert got == {b"one", b"two"}
+    assert admin(standalone, "DELETE", path)[0] == 412
+    assert admin(standalone, "POST", f"{path}/terminate")[0] == 200
+    with pytest.raises(Exception, match="(?i)terminated"):
+        producer.send(b"three")
+    client.close()
+    assert admin(standalone, "DELETE", f"{path}?force=true")[0] == 204
+    assert admin(standalone, "GET", f"{path}/stats")[0] == 404
+    # A new topic of the name begins with nothing.
+    fresh = connect(standalone.url).create_reader(topic, pulsar.MessageId.earliest)
+    assert not fresh.has_message_available()
+
+
+def test_a_deleted_topic_s_place_is_not_used_again(workshop, connect):
+    """Positions and storage of a deleted topic never come back with another one, restarts included."""
+    broker = workshop.standalone()
+    for round in range(3):
+        client = connect(broker.url)
+        producer = client.create_producer("t", batching_enabled=False)
+        ids = [producer.send(str(i).encode()) for i in range(5)]
+        reader = client.create_reader("t", pulsar.MessageId.earliest)
+        got = [reader.read_next(RECEIVE_MS).data() for _ in range(5)]
+        assert got == [str(i).encode() for i in range(5)]
+        assert not reader.has_message_available()
+        client.close()
+        assert admin(broker, "DELETE", "persistent/public/default/t?force=true")[0] == 204
+        broker.kill()
+        broker.start()
+        assert ids
+
+
+def test_chunks_of_a_large_message(standalone, connect, topic):
+    client = connect(standalone.url)
+    consumer = client.subscribe(topic, "s", initial_position=EARLIEST)
+    producer = client.create_producer(topic, chunking_enabled=True, batching_enabled=False)
+    large = bytes(range(256)) * 60_000
+    producer.send(large)
+    producer.send(b"small")
+    assert consumer.receive(RECEIVE_MS).data() == large
+    assert consumer.receive(RECEIVE_MS).data() == b"small"
