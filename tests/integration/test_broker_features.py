@@ -262,7 +262,7 @@ def test_unload_terminate_delete(standalone, connect, topic):
     assert admin(standalone, "POST", f"{path}/terminate")[0] == 200
     with pytest.raises(Exception, match="(?i)terminated"):
         producer.send(b"three")
-    client.close()
+    consumer.close()
     assert admin(standalone, "DELETE", f"{path}?force=true")[0] == 204
     assert admin(standalone, "GET", f"{path}/stats")[0] == 404
     # A new topic of the name begins with nothing.
