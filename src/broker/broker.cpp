@@ -22,6 +22,7 @@ Broker::Broker(Options options, storage::Store& store, aio::Executor executor, a
     : options_(std::move(options)),
       shared_{store, executor, disk},
       namespaces_(store, executor),
+      schemas_(store),
       gate_(executor) {}
 
 Broker::~Broker() = default;
@@ -38,6 +39,8 @@ Result<void> Broker::load() {
   boot_ = shared_.next_ledger;
   const auto namespaces = namespaces_.load();
   if (!namespaces) return namespaces.error();
+  const auto schemas = schemas_.load();
+  if (!schemas) return schemas.error();
   const auto topics = shared_.store.scan("topic/");
   if (!topics) return topics.error();
   for (const auto& [key, value] : *topics) {

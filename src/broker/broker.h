@@ -13,6 +13,7 @@
 #include "aio/gate.h"
 #include "aio/task.h"
 #include "broker/namespaces.h"
+#include "broker/schemas.h"
 #include "broker/topic.h"
 #include "wire/topic_name.h"
 
@@ -70,6 +71,7 @@ class Broker {
   // With everything in it. Not the partitions of a partitioned topic.
   aio::Task<Result<void>> remove(std::string topic);
   Namespaces& namespaces() { return namespaces_; }
+  Schemas& schemas() { return schemas_; }
   std::string next_producer_name();
   Shared& shared() { return shared_; }
   const std::unordered_map<std::string, std::shared_ptr<Topic>>& loaded() const { return topics_; }
@@ -86,6 +88,7 @@ class Broker {
   const Options options_;
   Shared shared_;
   Namespaces namespaces_;
+  Schemas schemas_;
   aio::Gate gate_;
   bool stopping_ = false;
   std::set<std::string> leaving_;  // topics that are being unloaded or removed

@@ -45,5 +45,6 @@ aio::HttpResponse done(const Result<void>& result);
 // Each answers nothing when the path is not its own.
 aio::Task<std::optional<aio::HttpResponse>> handle_namespaces(Call& call);
 aio::Task<std::optional<aio::HttpResponse>> handle_topics(Call& call);
+aio::Task<std::optional<aio::HttpResponse>> handle_schemas(Call& call);
 
 }  // namespace hulse::broker

@@ -10,8 +10,6 @@ constexpr std::string_view kPart = "broker";
 constexpr auto kKeepAlive = std::chrono::seconds(30);
 constexpr uint64_t kNoRequest = UINT64_MAX;  // request id -1: the broker speaks on its own
 
-bool has_schema(const pb::Schema& schema) { return schema.type() != pb::Schema::None; }
-
 }  // namespace
 
 Session::Session(Broker& broker, aio::Socket socket, std::string address)
@@ -241,26 +239,10 @@ Result<void> Session::handle(wire::Frame frame) {
     case pb::BaseCommand::GET_TOPICS_OF_NAMESPACE:
       on_topics(command.gettopicsofnamespace());
       return {};
-    case pb::BaseCommand::GET_SCHEMA: {
-      pb::BaseCommand answer;
-      answer.set_type(pb::BaseCommand::GET_SCHEMA_RESPONSE);
-      auto* response = answer.mutable_getschemaresponse();
-      response->set_request_id(command.getschema().request_id());
-      response->set_error_code(pb::TopicNotFound);
-      response->set_error_message("Topic not found or no-schema");
-      send(answer);
+    case pb::BaseCommand::GET_SCHEMA: on_get_schema(command.getschema()); return {};
+    case pb::BaseCommand::GET_OR_CREATE_SCHEMA:
+      gate_.spawn("schema of a message", get_or_create_schema(command.getorcreateschema()));
       return {};
-    }
-    case pb::BaseCommand::GET_OR_CREATE_SCHEMA: {
-      pb::BaseCommand answer;
-      answer.set_type(pb::BaseCommand::GET_OR_CREATE_SCHEMA_RESPONSE);
-      auto* response = answer.mutable_getorcreateschemaresponse();
-      response->set_request_id(command.getorcreateschema().request_id());
-      response->set_error_code(pb::NotAllowedError);
-      response->set_error_message("This broker keeps no schemas yet; use bytes");
-      send(answer);
-      return {};
-    }
     case pb::BaseCommand::TC_CLIENT_CONNECT_REQUEST:
       error(command.tcclientconnectrequest().request_id(), pb::NotAllowedError,
             "Transactions are not enabled.");
@@ -334,17 +316,46 @@ void Session::on_lookup(const pb::CommandLookupTopic& command) {
 }
 
 void Session::on_producer(const pb::CommandProducer& command) {
-  const uint64_t request_id = command.request_id();
-  if (command.has_schema() && has_schema(command.schema())) {
-    return error(
-        request_id, pb::NotAllowedError,
-        "This broker keeps no schemas yet; produce bytes (no schema) to " + command.topic());
-  }
   const auto found = broker_.topic(command.topic(), true);
-  if (found.refusal) return error(request_id, found.refusal->code, found.refusal->message);
+  if (found.refusal)
+    return error(command.request_id(), found.refusal->code, found.refusal->message);
+  if (command.has_schema() && is_kept(command.schema())) {
+    gate_.spawn("schema of a producer", check_producer_schema(found.topic, command));
+    return;
+  }
+  const auto base = found.topic->name().base().text();
+  if (found.topic->policies().schema_validation && broker_.schemas().latest(base) != nullptr) {
+    return error(
+        command.request_id(), pb::IncompatibleSchema,
+        "Producers cannot connect or send message without a schema to topics with a schema when "
+        "SchemaValidationEnforced is enabled");
+  }
+  admit_producer(found.topic, command, "");
+}
+
+aio::Task<void> Session::check_producer_schema(std::shared_ptr<Topic> topic,
+                                               pb::CommandProducer command) {
+  const auto self = shared_from_this();
+  const std::string base = topic->name().base().text();
+  const auto policies = topic->policies();
+  const auto version = co_await broker_.schemas().add(base, command.schema(), policies);
+  if (ended_) co_return;
+  if (!version) {
+    error(command.request_id(),
+          version.error().code() == Code::invalid ? pb::IncompatibleSchema : pb::PersistenceError,
+          version.error().text());
+    co_return;
+  }
+  admit_producer(topic, command, version_bytes(*version));
+}
+
+void Session::admit_producer(const std::shared_ptr<Topic>& topic,
+                             const pb::CommandProducer& command,
+                             const std::string& schema_version) {
+  const uint64_t request_id = command.request_id();
   auto producer = std::make_shared<Producer>();
   producer->link = shared_from_this();
-  producer->topic = found.topic;
+  producer->topic = topic;
   producer->id = command.producer_id();
   producer->name =
       command.producer_name().empty() ? broker_.next_producer_name() : command.producer_name();
@@ -354,14 +365,14 @@ void Session::on_producer(const pb::CommandProducer& command) {
   producer->since = aio::wall_ms();
   for (const auto& pair : command.metadata()) producer->metadata[pair.key()] = pair.value();
 
-  const auto tell = [self = shared_from_this(), producer, request_id](bool ready) {
+  const auto tell = [self = shared_from_this(), producer, request_id, schema_version](bool ready) {
     pb::BaseCommand answer;
     answer.set_type(pb::BaseCommand::PRODUCER_SUCCESS);
     auto* success = answer.mutable_producer_success();
     success->set_request_id(request_id);
     success->set_producer_name(producer->name);
     success->set_last_sequence_id(producer->topic->last_sequence_id(producer->name));
-    success->set_schema_version("");
+    success->set_schema_version(schema_version);
     success->set_producer_ready(ready);
     if (ready && producer->topic_epoch) success->set_topic_epoch(*producer->topic_epoch);
     self->send(answer);
@@ -376,10 +387,9 @@ void Session::on_producer(const pb::CommandProducer& command) {
                 result.error().text());
   };
   const auto& initial = command.initial_subscription_name();
-  const bool wants_subscription = !initial.empty() && found.topic->find(initial) == nullptr;
+  const bool wants_subscription = !initial.empty() && topic->find(initial) == nullptr;
   // A subscription that was asked for is there before anything is sent.
-  const auto ready = [topic = found.topic, initial, wants_subscription,
-                      admitted](const Result<void>& result) {
+  const auto ready = [topic, initial, wants_subscription, admitted](const Result<void>& result) {
     if (!result || !wants_subscription || topic->find(initial) != nullptr) return admitted(result);
     topic->create(initial, true, topic->first_index(), admitted);
   };
@@ -391,7 +401,7 @@ void Session::on_producer(const pb::CommandProducer& command) {
   // Entered first: what admits it may call back at once.
   producers_[producer->id] = producer;
   closed_producers_.erase(producer->id);
-  const auto refusal = found.topic->add_producer(producer, ready, waits);
+  const auto refusal = topic->add_producer(producer, ready, waits);
   if (refusal) {
     producers_.erase(producer->id);
     return error(request_id, refusal->code, refusal->message);
@@ -458,7 +468,86 @@ void Session::on_subscribe(const pb::CommandSubscribe& command) {
   }
   const auto found = broker_.topic(command.topic(), command.force_topic_creation());
   if (found.refusal) return refuse(found.refusal->code, found.refusal->message);
-  const auto& topic = found.topic;
+  if (command.has_schema() && is_kept(command.schema())) {
+    gate_.spawn("schema of a consumer", check_consumer_schema(found.topic, command));
+    return;
+  }
+  find_position(found.topic, command);
+}
+
+aio::Task<void> Session::check_consumer_schema(std::shared_ptr<Topic> topic,
+                                               pb::CommandSubscribe command) {
+  const auto self = shared_from_this();
+  const std::string base = topic->name().base().text();
+  const auto policies = topic->policies();
+  Result<void> ok =
+      broker_.schemas().readable(base, command.schema(), policies.schema_compatibility);
+  if (broker_.schemas().latest(base) == nullptr) {
+    // The first one gives the topic its schema.
+    const auto version = co_await broker_.schemas().add(base, command.schema(), policies);
+    if (!version) ok = version.error();
+  }
+  if (ended_) co_return;
+  if (!ok) {
+    error(command.request_id(), pb::IncompatibleSchema, ok.error().text());
+    co_return;
+  }
+  find_position(topic, command);
+}
+
+void Session::on_get_schema(const pb::CommandGetSchema& command) {
+  pb::BaseCommand answer;
+  answer.set_type(pb::BaseCommand::GET_SCHEMA_RESPONSE);
+  auto* response = answer.mutable_getschemaresponse();
+  response->set_request_id(command.request_id());
+  const auto name = wire::TopicName::parse(command.topic());
+  const auto refuse = [&](pb::ServerError code, const std::string& message) {
+    response->set_error_code(code);
+    response->set_error_message(message);
+    send(answer);
+  };
+  if (!name) return refuse(pb::InvalidTopicName, name.error().text());
+  const StoredSchema* found = nullptr;
+  if (command.has_schema_version()) {
+    const auto version = parse_version(command.schema_version());
+    if (!version) return refuse(pb::IncompatibleSchema, "Empty schema version");
+    found = broker_.schemas().find(name->base().text(), *version);
+  } else {
+    found = broker_.schemas().latest(name->base().text());
+  }
+  if (found == nullptr) return refuse(pb::TopicNotFound, "Topic not found or no-schema");
+  fill(*found, *response->mutable_schema());
+  response->set_schema_version(version_bytes(found->version));
+  send(answer);
+}
+
+aio::Task<void> Session::get_or_create_schema(pb::CommandGetOrCreateSchema command) {
+  const auto self = shared_from_this();
+  pb::BaseCommand answer;
+  answer.set_type(pb::BaseCommand::GET_OR_CREATE_SCHEMA_RESPONSE);
+  auto* response = answer.mutable_getorcreateschemaresponse();
+  response->set_request_id(command.request_id());
+  const auto found = broker_.topic(command.topic(), true);
+  if (found.refusal) {
+    response->set_error_code(found.refusal->code);
+    response->set_error_message(found.refusal->message);
+  } else {
+    const std::string base = found.topic->name().base().text();
+    const auto policies = found.topic->policies();
+    const auto version = co_await broker_.schemas().add(base, command.schema(), policies);
+    if (version) {
+      response->set_schema_version(version_bytes(*version));
+    } else {
+      response->set_error_code(version.error().code() == Code::invalid ? pb::IncompatibleSchema
+                                                                       : pb::PersistenceError);
+      response->set_error_message(version.error().text());
+    }
+  }
+  send(answer);
+}
+
+void Session::find_position(const std::shared_ptr<Topic>& topic,
+                            const pb::CommandSubscribe& command) {
   if (command.start_message_rollback_duration_sec() > 0 &&
       topic->find(command.subscription()) == nullptr) {
     gate_.spawn("subscribe at a time", subscribe_at_time(topic, command));

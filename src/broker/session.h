@@ -47,9 +47,16 @@ class Session : public Link, public std::enable_shared_from_this<Session> {
   void on_partitions(const pb::CommandPartitionedTopicMetadata& command);
   void on_lookup(const pb::CommandLookupTopic& command);
   void on_producer(const pb::CommandProducer& command);
+  aio::Task<void> check_producer_schema(std::shared_ptr<Topic> topic, pb::CommandProducer command);
+  void admit_producer(const std::shared_ptr<Topic>& topic, const pb::CommandProducer& command,
+                      const std::string& schema_version);
   Result<void> on_send(const pb::CommandSend& command, Bytes entry);
   void send_error(const pb::CommandSend& command, pb::ServerError code, const std::string& message);
   void on_subscribe(const pb::CommandSubscribe& command);
+  aio::Task<void> check_consumer_schema(std::shared_ptr<Topic> topic, pb::CommandSubscribe command);
+  void find_position(const std::shared_ptr<Topic>& topic, const pb::CommandSubscribe& command);
+  void on_get_schema(const pb::CommandGetSchema& command);
+  aio::Task<void> get_or_create_schema(pb::CommandGetOrCreateSchema command);
   aio::Task<void> subscribe_at_time(std::shared_ptr<Topic> topic, pb::CommandSubscribe command);
   void subscribe(const std::shared_ptr<Topic>& topic, const pb::CommandSubscribe& command,
                  uint64_t position);

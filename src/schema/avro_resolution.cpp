@@ -19,7 +19,8 @@ struct Document {
   std::map<std::string, const json::object*> named;
 };
 
-constexpr std::string_view kPrimitives[] = {"null", "boolean", "int", "long", "float", "double", "bytes", "string"};
+constexpr std::string_view kPrimitives[] = {"null",  "boolean", "int",   "long",
+                                            "float", "double",  "bytes", "string"};
 
 bool is_primitive(std::string_view name) {
   return std::find(std::begin(kPrimitives), std::end(kPrimitives), name) != std::end(kPrimitives);
@@ -34,7 +35,8 @@ std::string full_name(const json::object& type, const std::string& enclosing) {
   const auto name = text_of(type, "name");
   if (name.find('.') != std::string::npos) return name;
   const auto* own = type.if_contains("namespace");
-  const auto space = own != nullptr && own->is_string() ? std::string(own->get_string()) : enclosing;
+  const auto space =
+      own != nullptr && own->is_string() ? std::string(own->get_string()) : enclosing;
   return space.empty() ? name : space + "." + name;
 }
 
@@ -48,11 +50,13 @@ Error wrong(const std::string& path, std::string_view what) {
 }
 
 // Collects named types and refuses what is no schema.
-Result<void> index(const json::value& type, const std::string& space, Document& out, const std::string& path, int depth) {
+Result<void> index(const json::value& type, const std::string& space, Document& out,
+                   const std::string& path, int depth) {
   if (depth > kDepthMax) return wrong(path, "nested too deeply");
   if (type.is_string()) {
     const std::string name(type.get_string());
-    const bool known = is_primitive(name) || out.named.contains(name) || out.named.contains(space.empty() ? name : space + "." + name);
+    const bool known = is_primitive(name) || out.named.contains(name) ||
+                       out.named.contains(space.empty() ? name : space + "." + name);
     return known ? Result<void>() : wrong(path, fmt::format("the type {} is unknown", name));
   }
   if (type.is_array()) {
@@ -69,18 +73,21 @@ Result<void> index(const json::value& type, const std::string& space, Document& 
   if (!kind->is_string()) return index(*kind, space, out, path, depth + 1);
   const std::string_view word = kind->get_string();
   if (word == "record" || word == "error" || word == "enum" || word == "fixed") {
-    if (text_of(object, "name").empty()) return wrong(path, fmt::format("a {} without a name", word));
+    if (text_of(object, "name").empty())
+      return wrong(path, fmt::format("a {} without a name", word));
     const auto name = full_name(object, space);
     out.named[name] = &object;
     if (word == "enum") {
       const auto* symbols = object.if_contains("symbols");
-      return symbols != nullptr && symbols->is_array() ? Result<void>() : wrong(path, "an enum without symbols");
+      return symbols != nullptr && symbols->is_array() ? Result<void>()
+                                                       : wrong(path, "an enum without symbols");
     }
     if (word == "fixed") return {};
     const auto* fields = object.if_contains("fields");
     if (fields == nullptr || !fields->is_array()) return wrong(path, "a record without fields");
     for (const auto& field : fields->get_array()) {
-      if (!field.is_object() || !field.get_object().contains("type")) return wrong(path, "a field without a type");
+      if (!field.is_object() || !field.get_object().contains("type"))
+        return wrong(path, "a field without a type");
       const auto& row = field.get_object();
       const auto inner = path.empty() ? text_of(row, "name") : path + "." + text_of(row, "name");
       const auto indexed = index(row.at("type"), space_of(name), out, inner, depth + 1);
@@ -90,7 +97,8 @@ Result<void> index(const json::value& type, const std::string& space, Document& 
   }
   if (word == "array" || word == "map") {
     const auto* inner = object.if_contains(word == "array" ? "items" : "values");
-    if (inner == nullptr) return wrong(path, fmt::format("a {} without a type of its elements", word));
+    if (inner == nullptr)
+      return wrong(path, fmt::format("a {} without a type of its elements", word));
     return index(*inner, space, out, path, depth + 1);
   }
   return index(*kind, space, out, path, depth + 1);
@@ -102,7 +110,8 @@ Result<Document> parse(std::string_view text) {
   out.root = json::parse(text, error);
   if (error) {
     // Pulsar's own primitives come as a bare word.
-    if (!is_primitive(text)) return Error(Code::invalid, "the definition is not JSON: " + error.message());
+    if (!is_primitive(text))
+      return Error(Code::invalid, "the definition is not JSON: " + error.message());
     out.root = json::string(text);
   }
   const auto indexed = index(out.root, "", out, "", 0);
@@ -125,9 +134,11 @@ Type resolve(const json::value& type, const Document& document, const std::strin
     const std::string word(type.get_string());
     if (is_primitive(word)) return {word, nullptr, nullptr, {}, space};
     auto known = document.named.find(word);
-    if (known == document.named.end() && !space.empty()) known = document.named.find(space + "." + word);
+    if (known == document.named.end() && !space.empty())
+      known = document.named.find(space + "." + word);
     if (known == document.named.end()) return {word, nullptr, nullptr, {}, space};
-    return {text_of(*known->second, "type"), known->second, nullptr, known->first, space_of(known->first)};
+    return {text_of(*known->second, "type"), known->second, nullptr, known->first,
+            space_of(known->first)};
   }
   const auto& object = type.get_object();
   const auto& kind = object.at("type");
@@ -137,7 +148,8 @@ Type resolve(const json::value& type, const Document& document, const std::strin
     const auto name = full_name(object, space);
     return {word, &object, nullptr, name, space_of(name)};
   }
-  if (word == "array" || word == "map" || is_primitive(word)) return {word, &object, nullptr, {}, space};
+  if (word == "array" || word == "map" || is_primitive(word))
+    return {word, &object, nullptr, {}, space};
   return resolve(kind, document, space);
 }
 
@@ -154,8 +166,9 @@ class Resolution {
  public:
   Resolution(const Document& reader, const Document& writer) : reader_(reader), writer_(writer) {}
 
-  Result<void> check(const json::value& reader, const std::string& reader_space, const json::value& writer,
-                     const std::string& writer_space, const std::string& path) {
+  Result<void> check(const json::value& reader, const std::string& reader_space,
+                     const json::value& writer, const std::string& writer_space,
+                     const std::string& path) {
     const Type r = resolve(reader, reader_, reader_space);
     const Type w = resolve(writer, writer_, writer_space);
     if (w.branches != nullptr) {
@@ -182,11 +195,14 @@ class Resolution {
     if (r.word == "record" || r.word == "error") return check_record(r, w, path);
     if (r.word == "enum") return check_enum(r, w, path);
     if (r.word == "fixed") {
-      if (r.object->at("size") != w.object->at("size")) return wrong(path, "fixed types of different size");
+      if (r.object->at("size") != w.object->at("size"))
+        return wrong(path, "fixed types of different size");
       return {};
     }
-    if (r.word == "array") return check(r.object->at("items"), r.space, w.object->at("items"), w.space, path + "[]");
-    if (r.word == "map") return check(r.object->at("values"), r.space, w.object->at("values"), w.space, path + "{}");
+    if (r.word == "array")
+      return check(r.object->at("items"), r.space, w.object->at("items"), w.space, path + "[]");
+    if (r.word == "map")
+      return check(r.object->at("values"), r.space, w.object->at("values"), w.space, path + "{}");
     return {};
   }
 
@@ -212,7 +228,8 @@ class Resolution {
   // By name, or by an alias of the reader's field.
   static const json::object* find_field(const json::object& field, const json::object& record) {
     std::set<std::string> names{text_of(field, "name")};
-    if (const auto* aliases = field.if_contains("aliases"); aliases != nullptr && aliases->is_array()) {
+    if (const auto* aliases = field.if_contains("aliases");
+        aliases != nullptr && aliases->is_array()) {
       for (const auto& alias : aliases->get_array()) {
         if (alias.is_string()) names.emplace(alias.get_string());
       }
@@ -228,7 +245,8 @@ class Resolution {
     const auto& known = r.object->at("symbols").get_array();
     for (const auto& symbol : w.object->at("symbols").get_array()) {
       if (std::find(known.begin(), known.end(), symbol) == known.end()) {
-        return wrong(path, fmt::format("the reader does not know the symbol {}", json::serialize(symbol)));
+        return wrong(
+            path, fmt::format("the reader does not know the symbol {}", json::serialize(symbol)));
       }
     }
     return {};

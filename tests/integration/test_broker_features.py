@@ -297,3 +297,59 @@ def test_chunks_of_a_large_message(standalone, connect, topic):
     producer.send(b"small")
     assert consumer.receive(RECEIVE_MS).data() == large
     assert consumer.receive(RECEIVE_MS).data() == b"small"
+
+
+class Person(pulsar.schema.Record):
+    name = pulsar.schema.String()
+    age = pulsar.schema.Integer()
+
+
+class PersonWithMail(pulsar.schema.Record):
+    name = pulsar.schema.String()
+    age = pulsar.schema.Integer()
+    mail = pulsar.schema.String(default=None, required_default=True)
+
+
+class PersonOfAnotherAge(pulsar.schema.Record):
+    name = pulsar.schema.String()
+    age = pulsar.schema.Map(pulsar.schema.String())
+
+
+@pytest.mark.parametrize("kind", [pulsar.schema.AvroSchema, pulsar.schema.JsonSchema], ids=["avro", "json"])
+def test_schemas_are_kept_and_checked(workshop, connect, kind):
+    broker = workshop.standalone()
+    path = "schemas/public/default/people"
+    client = connect(broker.url)
+    assert admin(broker, "GET", f"{path}/schema")[0] == 404
+    consumer = client.subscribe("people", "s", schema=kind(Person), initial_position=EARLIEST)
+    producer = client.create_producer("people", schema=kind(Person))
+    producer.send(Person(name="Ada", age=36))
+    got = consumer.receive(RECEIVE_MS)
+    assert (got.value().name, got.value().age) == ("Ada", 36)
+    # The same again is the same version; a field more is the next one (fields may be null by default).
+    client.create_producer("people", schema=kind(Person)).close()
+    newer = client.create_producer("people", schema=kind(PersonWithMail))
+    newer.send(PersonWithMail(name="Grace", age=85, mail="g@example.org"))
+    got = consumer.receive(RECEIVE_MS)
+    assert got.value().name == "Grace"
+    status, versions = admin(broker, "GET", f"{path}/schemas")
+    assert status == 200 and [v["version"] for v in versions["getSchemaResponses"]] == [0, 1]
+    assert versions["getSchemaResponses"][0]["type"] == ("AVRO" if kind is pulsar.schema.AvroSchema else "JSON")
+    with pytest.raises(Exception, match="(?i)incompatible"):
+        client.create_producer("people", schema=kind(PersonOfAnotherAge))
+    with pytest.raises(Exception, match="(?i)incompatible"):
+        client.create_producer("people", schema=pulsar.schema.StringSchema())
+    client.close()
+    broker.kill()
+    broker.start()
+    assert admin(broker, "GET", f"{path}/schema")[1]["version"] == 1
+    with pytest.raises(Exception, match="(?i)incompatible"):
+        connect(broker.url).create_producer("people", schema=kind(PersonOfAnotherAge))
+
+
+def test_a_text_schema(standalone, connect, topic):
+    client = connect(standalone.url)
+    producer = client.create_producer(topic, schema=pulsar.schema.StringSchema())
+    consumer = client.subscribe(topic, "s", schema=pulsar.schema.StringSchema(), initial_position=EARLIEST)
+    producer.send("größer")
+    assert consumer.receive(RECEIVE_MS).value() == "größer"
