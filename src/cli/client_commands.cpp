@@ -91,7 +91,7 @@ aio::Task<Result<void>> produce(const Words& words, std::vector<std::string> pay
   client::ProducerOptions options;
   options.topic = words.topic;
   options.compression = codec;
-  const auto producer = co_await client.create_producer(options);
+  const auto producer = co_await client.create_topic_producer(options);
   if (!producer) co_return producer.error();
   int64_t stored = 0;
   std::optional<Error> failed;

@@ -186,6 +186,30 @@ aio::Task<Result<std::shared_ptr<Producer>>> Client::create_producer(ProducerOpt
   co_return producer;
 }
 
+aio::Task<Result<std::shared_ptr<TopicProducer>>> Client::create_topic_producer(
+    ProducerOptions options) {
+  const auto name = wire::TopicName::parse(options.topic);
+  if (!name) co_return name.error();
+  const auto count = co_await partitions(options.topic);
+  if (!count) co_return count.error();
+  std::vector<std::shared_ptr<Producer>> made;
+  std::optional<Error> failed;
+  for (unsigned i = 0; i < std::max(1u, *count) && !failed; ++i) {
+    if (*count > 0) options.topic = name->partition_of(static_cast<int>(i)).text();
+    auto producer = co_await create_producer(options);
+    if (producer) {
+      made.push_back(std::move(*producer));
+    } else {
+      failed = producer.error();
+    }
+  }
+  if (failed) {
+    for (const auto& producer : made) co_await producer->close();
+    co_return *failed;
+  }
+  co_return std::make_shared<TopicProducer>(name->text(), std::move(made));
+}
+
 aio::Task<Result<std::shared_ptr<Consumer>>> Client::subscribe(ConsumerOptions options) {
   const auto name = wire::TopicName::parse(options.topic);
   if (!name) co_return name.error();

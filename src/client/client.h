@@ -10,6 +10,7 @@
 #include "client/connection.h"
 #include "client/consumer.h"
 #include "client/producer.h"
+#include "client/topic_producer.h"
 
 namespace hulse::client {
 
@@ -33,6 +34,8 @@ class Client {
   // Creates it on the broker, or says why not. What passes (no broker there, broker starting) is
   // tried again until the operation timeout.
   aio::Task<Result<std::shared_ptr<Producer>>> create_producer(ProducerOptions options);
+  // The same for each partition of a partitioned topic.
+  aio::Task<Result<std::shared_ptr<TopicProducer>>> create_topic_producer(ProducerOptions options);
   aio::Task<Result<std::shared_ptr<Consumer>>> subscribe(ConsumerOptions options);
 
   // 0: the topic is not partitioned.

@@ -10,21 +10,12 @@ constexpr aio::Duration kStopMax = std::chrono::seconds(5);
 }
 
 aio::Task<Ended> SourceInstance::life() {
-  const auto partitions = co_await client_->partitions(component_.output);
-  if (!partitions) co_return after_open(partitions.error());
-  if (*partitions > 0) {
-    co_return Ended{
-        Error(Code::invalid, fmt::format("{} is partitioned; name one of its partitions as the "
-                                         "destination",
-                                         component_.output)),
-        true};
-  }
   client::ProducerOptions options;
   options.topic = component_.output;
   const auto codec = wire::parse_compression(component_.compression);
   if (!codec) co_return Ended{codec.error(), true};
   options.compression = *codec;
-  const auto producer = co_await client_->create_producer(options);
+  const auto producer = co_await client_->create_topic_producer(options);
   if (!producer) co_return after_open(producer.error());
   context_.message_bytes_max = (*producer)->message_bytes_max();
 
@@ -53,7 +44,7 @@ aio::Task<Ended> SourceInstance::life() {
   co_return ended;
 }
 
-aio::Task<Ended> SourceInstance::pump(connect::Source& source, client::Producer& producer) {
+aio::Task<Ended> SourceInstance::pump(connect::Source& source, client::TopicProducer& producer) {
   for (;;) {
     const bool room = co_await producer.wait_for_room();
     if (!room) {
@@ -67,7 +58,7 @@ aio::Task<Ended> SourceInstance::pump(connect::Source& source, client::Producer&
   }
 }
 
-void SourceInstance::send(client::Producer& producer, connect::SourceBatch batch) {
+void SourceInstance::send(client::TopicProducer& producer, connect::SourceBatch batch) {
   outgoing_.clear();
   for (const auto& record : batch.records) {
     outgoing_.push_back({.value = record.value,

@@ -12,8 +12,8 @@ class SourceInstance : public Instance {
 
  private:
   aio::Task<Ended> life() override;
-  aio::Task<Ended> pump(connect::Source& source, client::Producer& producer);
-  void send(client::Producer& producer, connect::SourceBatch batch);
+  aio::Task<Ended> pump(connect::Source& source, client::TopicProducer& producer);
+  void send(client::TopicProducer& producer, connect::SourceBatch batch);
 
   std::vector<wire::Outgoing> outgoing_;  // kept for its memory
 };

@@ -353,3 +353,27 @@ def test_a_text_schema(standalone, connect, topic):
     consumer = client.subscribe(topic, "s", schema=pulsar.schema.StringSchema(), initial_position=EARLIEST)
     producer.send("größer")
     assert consumer.receive(RECEIVE_MS).value() == "größer"
+
+
+def test_a_source_and_a_sink_on_partitioned_topics(standalone, connect, topic):
+    import socket
+
+    from support import free_port, listens
+    assert admin(standalone, "PUT", f"{path_of(topic)}/partitions", 3)[0] == 204
+    out = standalone.workshop.folder / "partitions.txt"
+    sink = standalone.sink("file", topic, {"path": str(out), "format": "raw"}, name="p-sink")
+    port = free_port()
+    source = standalone.source("netty", topic, {"host": "127.0.0.1", "port": port, "framing": "line"}, name="p-source")
+    wait_until(lambda: listens(port) or not source.running(), "the source listens")
+    for round in range(6):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"".join(b"%d-%d\n" % (round, i) for i in range(500)))
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(1)
+    lines = lambda: out.read_bytes().split(b"\n")[:-1] if out.exists() else []
+    wait_until(lambda: len(lines()) >= 3000, "every line is in the file")
+    assert sorted(lines()) == sorted(b"%d-%d" % (r, i) for r in range(6) for i in range(500))
+    used = [admin(standalone, "GET", f"{path_of(topic)}-partition-{i}/stats")[1]["msgInCounter"] for i in range(3)]
+    assert all(used), used
+    for process in (source, sink):
+        assert process.stop()[1] == 0, process.output()
