@@ -43,6 +43,19 @@ bench: ## measure Hulse beside Apache Pulsar and the bare disk (long); BENCH="--
 	@ninja -C build/release -j $(JOBS)
 	@bench/run.py --write docs/benchmarks.md $(BENCH)
 
+.PHONY: fuzz
+FUZZ_SECONDS ?= 60
+fuzz: test-packages ## every fuzzer of tests/fuzz for FUZZ_SECONDS each
+	@cmake --preset fuzz --log-level=WARNING
+	@ninja -C build/fuzz -j $(JOBS) frame_fuzz batch_fuzz log_fuzz schema_fuzz
+	@tools/run_fuzzers.sh build/fuzz/fuzz $(FUZZ_SECONDS)
+
+.PHONY: tsan
+tsan: test-packages ## the unit tests under ThreadSanitizer
+	@cmake --preset tsan --log-level=WARNING
+	@ninja -C build/tsan -t targets all | sed -n 's|^\(tests/[a-z0-9_]*_test\): .*|\1|p' | sort -u | xargs ninja -C build/tsan -j $(JOBS)
+	@tools/run_tests.py --build build/tsan --seconds 900 --results build/results/tsan.json
+
 .PHONY: check
 check: ## layers, ban list and format of the tree, in seconds
 	@tools/install_packages.sh check

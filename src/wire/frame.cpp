@@ -8,6 +8,13 @@ namespace {
 constexpr uint16_t kChecksumMagic = 0x0e01;
 constexpr uint16_t kBrokerEntryMagic = 0x0e02;
 
+// In two steps, since protobuf prints a line of its own about a required field that is missing.
+template <class Message>
+bool parse_message(Message& message, std::string_view bytes) {
+  return message.ParsePartialFromArray(bytes.data(), static_cast<int>(bytes.size())) &&
+         message.IsInitialized();
+}
+
 Error corrupt(std::string what) { return Error(Code::corrupt, std::move(what)); }
 
 // Takes a u32 size and that many bytes off the front.
@@ -60,7 +67,7 @@ Result<Parts> split_entry(std::string_view entry) {
 
 Result<pb::MessageMetadata> parse(std::string_view bytes) {
   pb::MessageMetadata metadata;
-  if (!metadata.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+  if (!parse_message(metadata, bytes)) {
     return corrupt("message metadata is not the protobuf message it should be");
   }
   return metadata;
@@ -73,7 +80,7 @@ Result<Frame> parse_frame(const Bytes& frame) {
   const auto command = take_sized(rest, "command");
   if (!command) return command.error();
   Frame out;
-  if (!out.command.ParseFromArray(command->data(), static_cast<int>(command->size()))) {
+  if (!parse_message(out.command, *command)) {
     return corrupt("command is not the protobuf message it should be");
   }
   if (!rest.empty()) out.entry = Bytes(frame.owner(), rest);
