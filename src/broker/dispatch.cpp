@@ -308,6 +308,8 @@ void Subscription::read_ahead(uint64_t from) {
 
 aio::Task<void> Subscription::run_read(uint64_t from) {
   const auto self = shared_from_this();
+  // What is stored while it reads must not count as gone.
+  const uint64_t end = topic_.end_index();
   auto entries = co_await topic_.read(from, kReadEntries, kReadBytes);
   if (!entries) {
     log::error(kPart, "subscription {} cannot go on at message {}: {}", name_,
@@ -319,7 +321,7 @@ aio::Task<void> Subscription::run_read(uint64_t from) {
   }
   reading_ = false;
   // What lies before the first one found does not exist any more (trimmed, or its write failed).
-  const uint64_t found = entries->empty() ? topic_.end_index() : entries->front().index;
+  const uint64_t found = entries->empty() ? end : entries->front().index;
   bool moved = false;
   for (uint64_t gone = from; gone < found; ++gone) moved |= cursor_.ack(gone);
   if (moved) changed(nullptr);
