@@ -8,6 +8,8 @@ namespace {
 
 constexpr std::string_view kPart = "broker";
 constexpr auto kKeepAlive = std::chrono::seconds(30);
+// Above what consumers may have waiting, one large message included: then answers are the cause.
+constexpr size_t kUnwrittenTimes = 4;
 constexpr uint64_t kNoRequest = UINT64_MAX;  // request id -1: the broker speaks on its own
 
 }  // namespace
@@ -61,6 +63,11 @@ aio::Task<Result<void>> Session::read() {
     if (!frame) co_return frame.error();
     const auto handled = handle(std::move(*frame));
     if (!handled) co_return handled.error();
+    // Who does not read its answers is not listened to: they would pile up here.
+    while (writer_.queued_bytes() > kUnwrittenTimes * broker_.options().unwritten_bytes_max) {
+      const bool woken = co_await writer_.drained().wait();
+      if (!woken) co_return Error(Code::cancelled, "stopped");
+    }
     while (unsynced_bytes_ > broker_.options().unsynced_bytes_max) {
       const bool woken = co_await synced_.wait();
       if (!woken) co_return Error(Code::cancelled, "stopped");
