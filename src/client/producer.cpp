@@ -83,7 +83,12 @@ aio::Task<void> Producer::run() {
     while (connection_) {
       const bool woken = co_await changed_.wait();
       if (!woken) co_return;
-      backoff.reset();
+      if (std::exchange(receipted_, false)) backoff.reset();
+    }
+    if (std::exchange(refused_, false)) {
+      const auto pause = backoff.next();
+      const bool paused = co_await aio::sleep(pause);
+      if (!paused) co_return;
     }
     const auto connected = co_await connect();
     if (connected) {
@@ -295,6 +300,7 @@ void Producer::on_frame(const wire::Frame& frame) {
         close.mutable_close_producer()->set_request_id(client_.next_id());
         connection_->send(close);
       }
+      refused_ = true;
       connection_.reset();
       changed_.notify();
       return;
@@ -306,6 +312,7 @@ void Producer::on_frame(const wire::Frame& frame) {
     changed_.notify();
     return;
   }
+  receipted_ = true;
   Pending head = std::move(pending_.front());
   pending_.pop_front();
   pending_bytes_ -= head.bytes;

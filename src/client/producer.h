@@ -102,6 +102,8 @@ class Producer : public Attached, public std::enable_shared_from_this<Producer> 
   uint64_t epoch_ = 0;
   size_t message_bytes_max_ = wire::kMessageBytesMax;
   std::optional<Error> failed_;
+  bool receipted_ = false;  // since run() looked last
+  bool refused_ = false;    // the broker could not store: the next try waits
   uint64_t next_sequence_id_ = 0;
 
   wire::BatchWriter batch_;
