@@ -10,6 +10,9 @@ namespace {
 constexpr std::string_view kPart = "client";
 constexpr aio::BackoffPolicy kBackoff{std::chrono::milliseconds(100), std::chrono::seconds(10)};
 
+// What is left of a frame's overhead for an entry's metadata beside the SEND command.
+constexpr size_t kMetadataBytesMax = wire::kFrameOverheadMax - 256;
+
 bool can_pass(const Error& error) {
   return error.code() == Code::unavailable || error.code() == Code::timeout ||
          error.code() == Code::io;
@@ -180,11 +183,22 @@ void Producer::seal() {
   const size_t payload_bytes = payload.size();
   auto entry = wire::encode_entry(metadata, payload, options_.compression);
   batch_.clear();
-  if (!entry || entry->size() > message_bytes_max_) {
-    const Error why =
-        entry ? Error(Code::too_large, fmt::format("a message of {} bytes; the broker takes {}",
-                                                   entry->size(), message_bytes_max_))
-              : entry.error();
+  // The broker's limit is the payload's; metadata has its own room in the frame.
+  const auto described = entry ? wire::metadata_bytes(*entry) : Result<std::string_view>(entry.error());
+  const size_t packed_bytes =
+      described ? static_cast<size_t>(entry->data() + entry->size() -
+                                      (described->data() + described->size()))
+                : 0;
+  const bool fits = described && packed_bytes <= message_bytes_max_ &&
+                    entry->size() - packed_bytes <= kMetadataBytesMax;
+  if (!fits) {
+    const Error why = described
+                          ? Error(Code::too_large,
+                                  fmt::format("a message of {} bytes and {} of metadata; the "
+                                              "broker takes {} and {}",
+                                              packed_bytes, entry->size() - packed_bytes,
+                                              message_bytes_max_, kMetadataBytesMax))
+                          : described.error();
     settle(pending, why);
     return;
   }
