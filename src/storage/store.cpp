@@ -219,8 +219,9 @@ Result<void> Store::recover_segment(uint64_t id, bool last, const LogPosition& a
   next_group_ = std::max(next_group_, scan->next_group);
   segment.bytes = scan->end;
   segments_[id] = std::move(segment);
-  seal_segment();
-  return tables_->apply({id + 1, 0});
+  seal_segment(id);
+  // One below the position was let go of, and the stop came before it was unlinked.
+  return tables_->apply(id < applied.segment ? applied : LogPosition{id + 1, 0});
 }
 
 Result<void> Store::start_segment() {
@@ -249,10 +250,9 @@ Result<void> Store::start_segment() {
   return {};
 }
 
-// Moves the index of the last segment into the tables' change set. The caller applies it.
-void Store::seal_segment() {
-  const uint64_t id = segments_.rbegin()->first;
-  const Segment& segment = segments_.rbegin()->second;
+// Moves active_index_, which is this segment's, into the tables' change set. The caller applies it.
+void Store::seal_segment(uint64_t id) {
+  const Segment& segment = segments_.at(id);
   for (const auto& [topic, locations] : active_index_) {
     for (size_t begin = 0; begin < locations.size(); begin += kIndexBlock) {
       const size_t end = std::min(locations.size(), begin + kIndexBlock);
@@ -383,7 +383,7 @@ Result<void> Store::write_group(std::vector<Request>& group) {
       return started.error();  // the present one stays the last: tried again with each group
     std::unique_lock lock(index_mutex_);
     auto active = segments_.extract(std::prev(segments_.end()));
-    seal_segment();
+    seal_segment(id);
     const auto applied = tables_->apply({id + 1, 0});
     segments_.insert(std::move(active));
     lock.unlock();

@@ -111,7 +111,7 @@ class Store {
   Result<void> recover();
   Result<void> recover_segment(uint64_t id, bool last, const LogPosition& applied);
   Result<void> start_segment();
-  void seal_segment();
+  void seal_segment(uint64_t id);
 
   void submit(Request request);
   void run();
