@@ -239,10 +239,15 @@ Result<void> Store::start_segment() {
   if (::pwrite(file->fd(), header.data(), header.size(), 0) !=
           static_cast<ssize_t>(header.size()) ||
       ::fsync(file->fd()) != 0) {
-    return file_error(path, errno);
+    const auto why = file_error(path, errno);
+    ::unlink(path.c_str());
+    return why;
   }
   const auto synced = sync_directory(directory_.log_path());
-  if (!synced) return synced.error();
+  if (!synced) {
+    ::unlink(path.c_str());
+    return synced.error();
+  }
   active_file_ = std::move(*file);
   write_offset_ = kSegmentHeaderSize;
   const std::lock_guard lock(index_mutex_);
