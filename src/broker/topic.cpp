@@ -514,14 +514,13 @@ std::shared_ptr<Subscription> Topic::create(const std::string& subscription, boo
   }
   std::vector<storage::Change> changes;
   changes.push_back({cursor_key(record_.id, subscription), made->cursor().encode()});
-  shared_.store.change(std::move(changes), shared_.executor,
-                       [self = shared_from_this(), made,
-                        done = std::move(done)](const Result<void>& result) {
-                         // Who comes later must not find what a restart would not.
-                         if (!result && self->find(made->name()) == made)
-                           self->subscriptions_.erase(made->name());
-                         done(result);
-                       });
+  shared_.store.change(
+      std::move(changes), shared_.executor,
+      [self = shared_from_this(), made, done = std::move(done)](const Result<void>& result) {
+        // Who comes later must not find what a restart would not.
+        if (!result && self->find(made->name()) == made) self->subscriptions_.erase(made->name());
+        done(result);
+      });
   return made;
 }
 

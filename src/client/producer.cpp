@@ -184,21 +184,21 @@ void Producer::seal() {
   auto entry = wire::encode_entry(metadata, payload, options_.compression);
   batch_.clear();
   // The broker's limit is the payload's; metadata has its own room in the frame.
-  const auto described = entry ? wire::metadata_bytes(*entry) : Result<std::string_view>(entry.error());
-  const size_t packed_bytes =
-      described ? static_cast<size_t>(entry->data() + entry->size() -
-                                      (described->data() + described->size()))
-                : 0;
+  const auto described =
+      entry ? wire::metadata_bytes(*entry) : Result<std::string_view>(entry.error());
+  const size_t packed_bytes = described
+                                  ? static_cast<size_t>(entry->data() + entry->size() -
+                                                        (described->data() + described->size()))
+                                  : 0;
   const bool fits = described && packed_bytes <= message_bytes_max_ &&
                     entry->size() - packed_bytes <= kMetadataBytesMax;
   if (!fits) {
-    const Error why = described
-                          ? Error(Code::too_large,
-                                  fmt::format("a message of {} bytes and {} of metadata; the "
-                                              "broker takes {} and {}",
-                                              packed_bytes, entry->size() - packed_bytes,
-                                              message_bytes_max_, kMetadataBytesMax))
-                          : described.error();
+    const Error why = described ? Error(Code::too_large,
+                                        fmt::format("a message of {} bytes and {} of metadata; the "
+                                                    "broker takes {} and {}",
+                                                    packed_bytes, entry->size() - packed_bytes,
+                                                    message_bytes_max_, kMetadataBytesMax))
+                                : described.error();
     settle(pending, why);
     return;
   }
