@@ -293,16 +293,16 @@ std::vector<std::string> Broker::topics(const std::string& name_space) const {
 }
 
 aio::Task<void> Broker::unload(std::string name) {
-  co_await let_go(name);
-  leaving_.erase(name);
+  const bool gone = co_await let_go(name);
+  if (gone) leaving_.erase(name);
 }
 
 // Until leaving_ forgets the name, nobody gets at the topic: its next life would begin before what
 // is still on its way into the log.
-aio::Task<void> Broker::let_go(std::string name) {
-  leaving_.insert(name);
+aio::Task<bool> Broker::let_go(std::string name) {
+  if (!leaving_.insert(name).second) co_return false;
   const auto loaded = topics_.find(name);
-  if (loaded == topics_.end()) co_return;
+  if (loaded == topics_.end()) co_return true;
   const auto topic = loaded->second;
   const auto subscriptions = topic->subscriptions();
   topics_.erase(loaded);
@@ -316,10 +316,12 @@ aio::Task<void> Broker::let_go(std::string name) {
   }
   sequences_[topic->id()] = topic->sequences();
   records_[name] = topic->record();
+  co_return true;
 }
 
 aio::Task<Result<void>> Broker::remove(std::string name) {
-  co_await let_go(name);
+  const bool gone = co_await let_go(name);
+  if (!gone) co_return Error(Code::busy, name + " is being unloaded or removed already");
   const auto known = records_.find(name);
   Result<void> result = Error(Code::not_found, fmt::format("Topic {} not found", name));
   if (known != records_.end()) {

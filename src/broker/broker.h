@@ -83,7 +83,8 @@ class Broker {
   std::shared_ptr<Topic> load_topic(const std::string& name, const wire::TopicName& parsed,
                                     std::optional<Topic::Refusal>& refusal);
   aio::Task<void> settle();
-  aio::Task<void> let_go(std::string topic);
+  // False when somebody else is at it.
+  aio::Task<bool> let_go(std::string topic);
 
   const Options options_;
   Shared shared_;

@@ -50,6 +50,9 @@ struct Producer {
   std::string name;
   uint64_t epoch = 0;
   pb::ProducerAccessMode access = pb::Shared;
+  // One of its entries could not be stored: what it sends is refused until it comes anew, so that
+  // nothing takes the place of what is missing.
+  bool broken = false;
   std::optional<uint64_t> topic_epoch;  // of an exclusive one: the client's, then its own
   int64_t since = 0;                    // milliseconds since 1970
   std::map<std::string, std::string> metadata;

@@ -394,24 +394,30 @@ void Session::admit_producer(const std::shared_ptr<Topic>& topic,
                 result.error().text());
   };
   const auto& initial = command.initial_subscription_name();
-  const bool wants_subscription = !initial.empty() && topic->find(initial) == nullptr;
   // A subscription that was asked for is there before anything is sent.
-  const auto ready = [topic, initial, wants_subscription, admitted](const Result<void>& result) {
-    if (!result || !wants_subscription || topic->find(initial) != nullptr) return admitted(result);
+  const auto ready = [topic, initial, admitted](const Result<void>& result) {
+    if (!result || initial.empty()) return admitted(result);
+    const auto known = topic->find(initial);
+    if (known != nullptr) return topic->when_stored(known, admitted);
     topic->create(initial, true, topic->first_index(), admitted);
   };
-  const auto known = producers_.find(producer->id);
-  if (known != producers_.end() && known->second->name != producer->name) {
-    known->second->topic->remove_producer(known->second);
-  }
+  const auto before = producers_.find(producer->id);
+  const auto previous = before == producers_.end() ? nullptr : before->second;
   bool waits = false;
   // Entered first: what admits it may call back at once.
   producers_[producer->id] = producer;
   closed_producers_.erase(producer->id);
   const auto refusal = topic->add_producer(producer, ready, waits);
   if (refusal) {
-    producers_.erase(producer->id);
+    if (previous) {
+      producers_[producer->id] = previous;
+    } else {
+      producers_.erase(producer->id);
+    }
     return error(request_id, refusal->code, refusal->message);
+  }
+  if (previous && (previous->topic != topic || previous->name != producer->name)) {
+    previous->topic->remove_producer(previous);
   }
   if (waits) tell(false);
 }
@@ -624,7 +630,7 @@ void Session::subscribe(const std::shared_ptr<Topic>& topic, const pb::CommandSu
   };
   if (subscription) {
     made->subscription = subscription;
-    return join({});
+    return topic->when_stored(subscription, join);
   }
   // `join` runs later, when the position is stored: by then the subscription is known.
   auto created = std::make_shared<std::function<void(const Result<void>&)>>();

@@ -12,7 +12,11 @@ constexpr std::string_view kPart = "broker";
 }  // namespace
 
 Subscription::Subscription(Topic& topic, std::string name, bool durable, Cursor cursor)
-    : topic_(topic), name_(std::move(name)), durable_(durable), cursor_(std::move(cursor)) {
+    : topic_(topic),
+      name_(std::move(name)),
+      durable_(durable),
+      stored_(!durable),
+      cursor_(std::move(cursor)) {
   read_index_ = cursor_.acked_until();
 }
 

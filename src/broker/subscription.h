@@ -26,6 +26,9 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
 
   const std::string& name() const { return name_; }
   bool durable() const { return durable_; }
+  // A restart would find it. One that is not durable never has to be found.
+  bool stored() const { return stored_; }
+  void set_stored() { stored_ = true; }
   const Cursor& cursor() const { return cursor_; }
   const std::vector<std::shared_ptr<Consumer>>& consumers() const { return consumers_; }
   SubType type() const { return type_; }
@@ -87,6 +90,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   Topic& topic_;
   const std::string name_;
   const bool durable_;
+  bool stored_;
   Cursor cursor_;
   SubType type_ = pb::CommandSubscribe::Exclusive;
   std::vector<std::shared_ptr<Consumer>> consumers_;

@@ -15,6 +15,7 @@ namespace json = boost::json;
 constexpr std::string_view kPart = "broker";
 constexpr uint64_t kLedgerEntriesMax = 50'000;  // Pulsar's managedLedgerMaxEntriesPerLedger
 constexpr size_t kLedgerBytesMax = 128 << 20;   // of ours: what a consumed ledger may hold on disk
+constexpr size_t kCopiedBytesMax = 32 << 10;
 constexpr uint64_t kEarliestPart = UINT64_MAX;  // MessageId earliest is (-1, -1)
 constexpr uint64_t kLatestPart = INT64_MAX;     // and latest is (2^63-1, 2^63-1)
 
@@ -91,8 +92,10 @@ Topic::~Topic() { forget_tail(0); }
 void Topic::open() { roll_ledger(); }
 
 void Topic::restore(const std::string& subscription, Cursor cursor) {
-  subscriptions_[subscription] =
+  const auto restored =
       std::make_shared<Subscription>(*this, subscription, true, std::move(cursor));
+  restored->set_stored();
+  subscriptions_[subscription] = restored;
 }
 
 void Topic::restore_sequence(const std::string& producer, uint64_t sequence_id) {
@@ -117,14 +120,19 @@ void Topic::roll_ledger() {
   store_record();
 }
 
+std::vector<storage::Change> Topic::record_changes() const {
+  return {{topic_key(text_), record_.encode()},
+          {"broker/next_ledger", std::to_string(shared_.next_ledger)}};
+}
+
 void Topic::store_record(Done done) {
-  std::vector<storage::Change> changes;
-  changes.push_back({topic_key(text_), record_.encode()});
-  changes.push_back({"broker/next_ledger", std::to_string(shared_.next_ledger)});
   shared_.store.change(
-      std::move(changes), shared_.executor,
+      record_changes(), shared_.executor,
       [self = shared_from_this(), done = std::move(done)](const Result<void>& result) {
-        if (!result) log::error(kPart, "{}: {}", self->text_, result.error().text());
+        if (!result) {
+          log::error(kPart, "{}: {}", self->text_, result.error().text());
+          self->record_unsaved_ = true;
+        }
         if (done) done(result);
       });
 }
@@ -259,14 +267,9 @@ bool Topic::is_repeat(const std::shared_ptr<Producer>& producer, const pb::Comma
     receipt(*producer, sent, UINT64_MAX, UINT64_MAX);
   } else {
     // Seen, but not stored yet: whether it will be is not known.
-    pb::BaseCommand command;
-    command.set_type(pb::BaseCommand::SEND_ERROR);
-    auto* error = command.mutable_send_error();
-    error->set_producer_id(producer->id);
-    error->set_sequence_id(send.sequence_id());
-    error->set_error(pb::PersistenceError);
-    error->set_message("Cannot determine whether the message is a duplicate at this time");
-    producer->link->send(command);
+    refuse(*producer, send.sequence_id(), pb::PersistenceError,
+           "Cannot determine whether the message is a duplicate at this time", size);
+    return true;
   }
   producer->link->published(size);
   return true;
@@ -275,16 +278,12 @@ bool Topic::is_repeat(const std::shared_ptr<Producer>& producer, const pb::Comma
 void Topic::publish(const std::shared_ptr<Producer>& producer, const pb::CommandSend& send,
                     Bytes entry) {
   if (record_.terminated) {
-    pb::BaseCommand command;
-    command.set_type(pb::BaseCommand::SEND_ERROR);
-    auto* error = command.mutable_send_error();
-    error->set_producer_id(producer->id);
-    error->set_sequence_id(send.sequence_id());
-    error->set_error(pb::TopicTerminatedError);
-    error->set_message(text_ + " was terminated");
-    producer->link->send(command);
-    producer->link->published(entry.size());
-    return;
+    return refuse(*producer, send.sequence_id(), pb::TopicTerminatedError,
+                  text_ + " was terminated", entry.size());
+  }
+  if (producer->broken) {
+    return refuse(*producer, send.sequence_id(), pb::PersistenceError,
+                  "an entry before it could not be stored", entry.size());
   }
   Sent sent;
   sent.sequence_id = send.sequence_id();
@@ -309,6 +308,11 @@ void Topic::publish(const std::shared_ptr<Producer>& producer, const pb::Command
     roll_ledger();
     trim();
   }
+  if (record_unsaved_) {
+    sent.carries_record = true;
+    for (auto& change : record_changes()) changes.push_back(std::move(change));
+  }
+  sent.fence = fence_;
   sent.index = next_index_++;
   sent.messages = static_cast<uint32_t>(std::max(1, send.num_messages()));
   ledger_bytes_ += entry.size();
@@ -317,7 +321,20 @@ void Topic::publish(const std::shared_ptr<Producer>& producer, const pb::Command
       [self = shared_from_this(), producer, sent, entry](const Result<void>& result) {
         self->stored(producer, sent, entry, result);
       },
-      std::move(changes));
+      std::move(changes), fence_);
+}
+
+void Topic::refuse(const Producer& producer, uint64_t sequence_id, pb::ServerError code,
+                   std::string message, size_t size) {
+  pb::BaseCommand command;
+  command.set_type(pb::BaseCommand::SEND_ERROR);
+  auto* error = command.mutable_send_error();
+  error->set_producer_id(producer.id);
+  error->set_sequence_id(sequence_id);
+  error->set_error(code);
+  error->set_message(std::move(message));
+  producer.link->send(command);
+  producer.link->published(size);
 }
 
 void Topic::receipt(const Producer& producer, const Sent& sent, uint64_t ledger, uint64_t entry) {
@@ -334,20 +351,21 @@ void Topic::receipt(const Producer& producer, const Sent& sent, uint64_t ledger,
 }
 
 void Topic::stored(const std::shared_ptr<Producer>& producer, const Sent& sent, Bytes entry,
-                   const Result<void>& result) {
+                   const Result<void>& written) {
   const size_t size = entry.size();
   auto* sequence = sent.mark ? &sequences_[producer->name] : nullptr;
+  Result<void> result = written;
+  if (result && sent.carries_record) record_unsaved_ = false;
+  if (result && record_unsaved_) {
+    // After a restart nobody would find it.
+    result = Error(Code::io, "the topic's own record could not be stored");
+  }
   if (!result) {
+    // What was handed over after it fails with it; what comes from now on is a new start.
+    if (!written && sent.fence == fence_) fence_ = std::make_shared<storage::Fence>();
     if (sequence != nullptr) sequence->pushed = sequence->stored;
-    pb::BaseCommand command;
-    command.set_type(pb::BaseCommand::SEND_ERROR);
-    auto* error = command.mutable_send_error();
-    error->set_producer_id(producer->id);
-    error->set_sequence_id(sent.sequence_id);
-    error->set_error(pb::PersistenceError);
-    error->set_message(result.error().text());
-    producer->link->send(command);
-    producer->link->published(size);
+    producer->broken = true;
+    refuse(*producer, sent.sequence_id, pb::PersistenceError, result.error().text(), size);
     return;
   }
   if (sequence != nullptr) sequence->stored = sent.mark;
@@ -357,7 +375,11 @@ void Topic::stored(const std::shared_ptr<Producer>& producer, const Sent& sent, 
   const auto id = message_id(sent.index);
   receipt(*producer, sent, static_cast<uint64_t>(id.ledger), static_cast<uint64_t>(id.entry));
   producer->link->published(size);
-  if (!subscriptions_.empty()) remember({sent.index, std::move(entry), sent.messages});
+  if (!subscriptions_.empty()) {
+    // A small slice would keep all of the buffer it came in.
+    if (size < kCopiedBytesMax) entry = Bytes::copy(entry.view());
+    remember({sent.index, std::move(entry), sent.messages});
+  }
   for (const auto& [name, subscription] : subscriptions_) subscription->dispatch();
 }
 
@@ -519,9 +541,24 @@ std::shared_ptr<Subscription> Topic::create(const std::string& subscription, boo
       [self = shared_from_this(), made, done = std::move(done)](const Result<void>& result) {
         // Who comes later must not find what a restart would not.
         if (!result && self->find(made->name()) == made) self->subscriptions_.erase(made->name());
+        made->set_stored();
         done(result);
       });
   return made;
+}
+
+void Topic::when_stored(const std::shared_ptr<Subscription>& subscription, Done done) {
+  if (subscription->stored()) return done({});
+  // Behind what creates it: answers keep the order of requests.
+  shared_.store.change(
+      {}, shared_.executor,
+      [self = shared_from_this(), subscription,
+       done = std::move(done)](const Result<void>& result) {
+        const bool there = self->find(subscription->name()) == subscription;
+        done(result && !there
+                 ? Result<void>(Error(Code::io, "the subscription could not be stored"))
+                 : result);
+      });
 }
 
 void Topic::remove(const std::string& subscription, std::function<void(const Result<void>&)> done) {

@@ -151,6 +151,8 @@ class Topic : public std::enable_shared_from_this<Topic> {
   // Creates it, durable or not, at `from`; `done` when it is stored.
   std::shared_ptr<Subscription> create(const std::string& subscription, bool durable, uint64_t from,
                                        std::function<void(const Result<void>&)> done);
+  // Calls back when the subscription is stored, which it may be already.
+  void when_stored(const std::shared_ptr<Subscription>& subscription, Done done);
   // Forgets it and its position.
   void remove(const std::string& subscription, std::function<void(const Result<void>&)> done);
   const std::map<std::string, std::shared_ptr<Subscription>>& subscriptions() const {
@@ -171,6 +173,8 @@ class Topic : public std::enable_shared_from_this<Topic> {
     std::optional<uint64_t> mark;  // what deduplication remembers
     uint64_t index = 0;
     uint32_t messages = 1;
+    bool carries_record = false;
+    std::shared_ptr<storage::Fence> fence;
   };
   struct Sequence {
     std::optional<uint64_t> pushed;
@@ -182,6 +186,8 @@ class Topic : public std::enable_shared_from_this<Topic> {
   // True when the send was answered as a repeat.
   bool is_repeat(const std::shared_ptr<Producer>& producer, const pb::CommandSend& send,
                  uint64_t mark, size_t size);
+  void refuse(const Producer& producer, uint64_t sequence_id, pb::ServerError code,
+              std::string message, size_t size);
   void receipt(const Producer& producer, const Sent& sent, uint64_t ledger, uint64_t entry);
   void become_exclusive(const std::shared_ptr<Producer>& producer, Done ready);
   void promote_waiting();
@@ -189,6 +195,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
   void forget_tail(size_t keep_bytes);
   void roll_ledger();
   void store_record(Done done = nullptr);
+  std::vector<storage::Change> record_changes() const;
 
   Shared& shared_;
   const wire::TopicName name_;
@@ -199,6 +206,9 @@ class Topic : public std::enable_shared_from_this<Topic> {
   uint64_t stored_end_ = 0;
   uint64_t trimmed_until_ = 0;
   size_t ledger_bytes_ = 0;
+  // The topic's record could not be stored: entries are not to be relied upon before it is.
+  bool record_unsaved_ = false;
+  std::shared_ptr<storage::Fence> fence_ = std::make_shared<storage::Fence>();
   std::unordered_map<std::string, std::shared_ptr<Producer>> producers_;
   std::shared_ptr<Producer> exclusive_;
   std::deque<std::pair<std::shared_ptr<Producer>, Done>> waiting_;  // WaitForExclusive

@@ -168,6 +168,12 @@ aio::Task<Result<void>> consume(const Words& words, wire::pb::CommandSubscribe::
         result = messages.error();
       break;
     }
+    if ((*messages)->damage) {
+      std::cerr << fmt::format("message {} cannot be read: {}\n", (*messages)->id.text(),
+                               (*messages)->damage->text());
+      (*consumer)->ack((*messages)->id);
+      continue;
+    }
     for (const auto& message : (*messages)->list) {
       ++taken;
       if (!words.hide) print(message, words);

@@ -11,11 +11,6 @@ constexpr unsigned kRedirectsMax = 20;
 constexpr aio::BackoffPolicy kCreateBackoff{std::chrono::milliseconds(100),
                                             std::chrono::seconds(5)};
 
-bool can_pass(const Error& error) {
-  return error.code() == Code::unavailable || error.code() == Code::timeout ||
-         error.code() == Code::io;
-}
-
 }  // namespace
 
 Result<Client::Address> Client::parse_address(std::string_view text) {

@@ -76,6 +76,11 @@ Error to_error(pb::ServerError code, const std::string& message) {
   }
 }
 
+bool can_pass(const Error& error) {
+  return error.code() == Code::unavailable || error.code() == Code::timeout ||
+         error.code() == Code::io;
+}
+
 Connection::Connection(aio::Executor executor)
     : executor_(executor),
       socket_(executor),

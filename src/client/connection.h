@@ -92,4 +92,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 // (Code::unavailable) or not.
 Error to_error(pb::ServerError code, const std::string& message);
 
+// Whether a failure may pass by itself: the broker is not there now, or not ready.
+bool can_pass(const Error& error);
+
 }  // namespace hulse::client

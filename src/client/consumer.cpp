@@ -1,6 +1,7 @@
 #include "client/consumer.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "aio/backoff.h"
 #include "base/log.h"
@@ -11,13 +12,7 @@ namespace {
 
 constexpr std::string_view kPart = "client";
 constexpr aio::BackoffPolicy kBackoff{std::chrono::milliseconds(100), std::chrono::seconds(10)};
-constexpr size_t kFirstWindow = 64;  // until the size of messages is known
 constexpr size_t kAcksInOne = 1000;
-
-bool can_pass(const Error& error) {
-  return error.code() == Code::unavailable || error.code() == Code::timeout ||
-         error.code() == Code::io;
-}
 
 }  // namespace
 
@@ -75,6 +70,7 @@ aio::Task<Result<void>> Consumer::connect() {
     property->set_value(value);
   }
   // Attached first: a failover's notice may come before the answer is looked at.
+  closed_while_opening_ = false;
   (*connection)->attach_consumer(id_, this);
   const auto answer =
       co_await (*connection)->request(command, request_id, client_.options().operation_timeout);
@@ -82,13 +78,20 @@ aio::Task<Result<void>> Consumer::connect() {
     (*connection)->detach_consumer(id_);
     co_return answer.error().with(what);
   }
-  if ((*connection)->closed())
+  if ((*connection)->closed()) {
     co_return Error(Code::unavailable, "the connection was lost").with(what);
+  }
+  if (closed_while_opening_) {
+    (*connection)->detach_consumer(id_);
+    co_return Error(Code::unavailable, "the broker closed the consumer at once").with(what);
+  }
   // The broker sends again what it has not seen acknowledged.
   queue_.clear();
   std::erase_if(held_, [](const auto& entry) { return entry.second == State::queued; });
   connection_ = std::move(*connection);
-  window_ = std::min(options_.messages_max, kFirstWindow);
+  // Until the size of what comes is known, it may be the largest there is.
+  window_ = std::clamp<size_t>(options_.bytes_max / connection_->message_bytes_max(), 1,
+                               options_.messages_max);
   to_give_ = 0;
   flow(static_cast<uint32_t>(window_));
   acks_changed_.notify();
@@ -155,6 +158,7 @@ void Consumer::on_frame(const wire::Frame& frame) {
   switch (command.type()) {
     case pb::BaseCommand::MESSAGE: break;
     case pb::BaseCommand::CLOSE_CONSUMER:
+      closed_while_opening_ = true;
       if (connection_) connection_->detach_consumer(id_);
       connection_.reset();
       changed_.notify();
@@ -170,20 +174,20 @@ void Consumer::on_frame(const wire::Frame& frame) {
   }
   const auto& message = command.message();
   const Position position{message.message_id().ledgerid(), message.message_id().entryid()};
-  const auto [known, fresh] = held_.emplace(position, State::queued);
-  if (!fresh) {
-    // Still in somebody's hands, or acknowledged without the broker knowing it yet.
-    const auto metadata = wire::parse_metadata(frame.entry.view());
-    give_permits(metadata ? static_cast<uint32_t>(std::max(1, metadata->num_messages_in_batch()))
-                          : 1);
-    return;
-  }
   Received received;
   received.id = {static_cast<int64_t>(position.first), static_cast<int64_t>(position.second),
                  message.message_id().partition(), -1};
   received.ack_set.assign(message.ack_set().begin(), message.ack_set().end());
   received.redelivery_count = message.redelivery_count();
   received.entry = frame.entry;
+  const bool fresh = held_.emplace(position, State::queued).second;
+  if (!fresh) {
+    // Still in somebody's hands, or acknowledged without the broker knowing it yet.
+    const auto metadata = wire::parse_metadata(frame.entry.view());
+    const int batch = metadata ? metadata->num_messages_in_batch() : 1;
+    give_permits(permits_of(received, static_cast<uint32_t>(std::max(1, batch))));
+    return;
+  }
   queue_.push_back(std::move(received));
   changed_.notify();
 }
@@ -204,13 +208,13 @@ aio::Task<Result<std::shared_ptr<wire::Messages>>> Consumer::receive() {
     auto messages = wire::decode_messages(received.entry, received.id, received.ack_set,
                                           received.redelivery_count, wire::kMessageBytesMax * 4);
     if (!messages) {
-      skip_damaged(received, messages.error());
-      continue;
+      const Error why = messages.error();
+      messages = wire::undecodable(received.entry, received.id);
+      (*messages)->damage = why;
     }
     held_[position] = State::taken;
     last_taken_ = received.id;
-    const auto count = static_cast<uint32_t>((*messages)->list.empty() ? (*messages)->batch_size
-                                                                       : (*messages)->list.size());
+    const uint32_t count = permits_of(received, (*messages)->batch_size);
     seen_messages_ += count;
     seen_bytes_ += received.entry.size();
     give_permits(count);
@@ -218,22 +222,20 @@ aio::Task<Result<std::shared_ptr<wire::Messages>>> Consumer::receive() {
   }
 }
 
-void Consumer::skip_damaged(const Received& received, const Error& why) {
-  log::error(kPart, "message {} of {} cannot be read and is skipped: {}", received.id.text(),
-             options_.topic, why.text());
-  held_.erase(
-      {static_cast<uint64_t>(received.id.ledger), static_cast<uint64_t>(received.id.entry)});
-  give_permits(1);
-  if (!connection_) return;
-  pb::BaseCommand command;
-  command.set_type(pb::BaseCommand::ACK);
-  command.mutable_ack()->set_consumer_id(id_);
-  command.mutable_ack()->set_ack_type(pb::CommandAck::Individual);
-  command.mutable_ack()->set_validation_error(pb::CommandAck::BatchDeSerializeError);
-  auto* id = command.mutable_ack()->add_message_id();
-  id->set_ledgerid(static_cast<uint64_t>(received.id.ledger));
-  id->set_entryid(static_cast<uint64_t>(received.id.entry));
-  connection_->send(command);
+// What the broker counted against the permits: the messages of the entry that it still had to
+// deliver.
+uint32_t Consumer::permits_of(const Received& received, uint32_t batch_size) {
+  if (received.ack_set.empty()) return batch_size;
+  uint32_t count = 0;
+  for (const int64_t word : received.ack_set)
+    count += static_cast<uint32_t>(std::popcount(static_cast<uint64_t>(word)));
+  return std::min(count, batch_size);
+}
+
+size_t Consumer::queued_bytes() const {
+  size_t bytes = 0;
+  for (const auto& received : queue_) bytes += received.entry.size();
+  return bytes;
 }
 
 // ---- acknowledgements

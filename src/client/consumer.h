@@ -65,6 +65,8 @@ class Consumer : public Attached, public std::enable_shared_from_this<Consumer> 
 
   const std::string& topic() const { return options_.topic; }
   const std::string& subscription() const { return options_.subscription; }
+  // What has come and was not taken yet.
+  size_t queued_bytes() const;
   bool active() const { return active_; }  // failover: it is this one's turn
 
   void on_frame(const wire::Frame& frame) override;
@@ -85,7 +87,7 @@ class Consumer : public Attached, public std::enable_shared_from_this<Consumer> 
   aio::Task<void> send_acks();
   void give_permits(uint32_t taken);
   void flow(uint32_t permits);
-  void skip_damaged(const Received& received, const Error& why);
+  static uint32_t permits_of(const Received& received, uint32_t batch_size);
 
   Client& client_;
   const ConsumerOptions options_;
@@ -96,7 +98,8 @@ class Consumer : public Attached, public std::enable_shared_from_this<Consumer> 
   std::shared_ptr<Connection> connection_;
   std::optional<Error> failed_;
   bool active_ = true;
-  bool ended_ = false;    // REACHED_END_OF_TOPIC
+  bool ended_ = false;  // REACHED_END_OF_TOPIC
+  bool closed_while_opening_ = false;
   bool closing_ = false;  // what is not acknowledged by now comes again
 
   std::deque<Received> queue_;

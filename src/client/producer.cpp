@@ -13,11 +13,6 @@ constexpr aio::BackoffPolicy kBackoff{std::chrono::milliseconds(100), std::chron
 // What is left of a frame's overhead for an entry's metadata beside the SEND command.
 constexpr size_t kMetadataBytesMax = wire::kFrameOverheadMax - 256;
 
-bool can_pass(const Error& error) {
-  return error.code() == Code::unavailable || error.code() == Code::timeout ||
-         error.code() == Code::io;
-}
-
 }  // namespace
 
 Producer::Producer(Client& client, ProducerOptions options)
@@ -67,14 +62,21 @@ aio::Task<Result<void>> Producer::connect() {
   if (!options_.initial_subscription.empty()) {
     producer->set_initial_subscription_name(options_.initial_subscription);
   }
+  // Attached first: what the broker says right after its answer must not be missed.
+  closed_while_opening_ = false;
+  (*connection)->attach_producer(id_, this);
   const auto answer =
       co_await (*connection)->request(command, request_id, client_.options().operation_timeout);
-  if (!answer) co_return answer.error().with("producing to " + options_.topic);
+  if (!answer || closed_while_opening_) {
+    (*connection)->detach_producer(id_);
+    const Error why = answer ? Error(Code::unavailable, "the broker closed the producer at once")
+                             : answer.error();
+    co_return why.with("producing to " + options_.topic);
+  }
   if ((*connection)->closed()) co_return Error(Code::unavailable, "the connection was lost");
   name_ = answer->producer_success().producer_name();
   message_bytes_max_ = (*connection)->message_bytes_max();
   connection_ = std::move(*connection);
-  connection_->attach_producer(id_, this);
   for (const auto& pending : pending_) transmit(pending);
   co_return Result<void>();
 }
@@ -279,6 +281,7 @@ void Producer::on_frame(const wire::Frame& frame) {
   const auto self = shared_from_this();
   const auto& command = frame.command;
   if (command.type() == pb::BaseCommand::CLOSE_PRODUCER) {
+    closed_while_opening_ = true;
     if (connection_) connection_->detach_producer(id_);
     connection_.reset();
     changed_.notify();

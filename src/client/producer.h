@@ -100,6 +100,7 @@ class Producer : public Attached, public std::enable_shared_from_this<Producer> 
   std::shared_ptr<Connection> connection_;
   std::string name_;
   uint64_t epoch_ = 0;
+  bool closed_while_opening_ = false;
   size_t message_bytes_max_ = wire::kMessageBytesMax;
   std::optional<Error> failed_;
   bool receipted_ = false;  // since run() looked last

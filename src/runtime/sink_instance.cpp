@@ -60,6 +60,7 @@ aio::Task<Ended> SinkInstance::life() {
   }
   co_await aio::start_cleanup();
   co_await work_->close();
+  co_await confirm_acks();
   ++life_;  // outcomes that come from now on are of no use
   co_await sink_->close();
   sink_.reset();
@@ -137,6 +138,10 @@ aio::Task<void> SinkInstance::pump(Lane& lane) {
       continue;
     }
     if (component_.guarantee == connect::Guarantee::at_most_once) lane.consumer->ack(entry->id);
+    if ((*messages)->damage) {
+      reject(entry, 0, (*messages)->damage->with("the message cannot be read"));
+      continue;
+    }
     std::vector<uint32_t> all(entry->open);
     for (uint32_t i = 0; i < all.size(); ++i) all[i] = i;
     const bool written = co_await write(batch_of(entry, std::move(all)));
@@ -374,6 +379,10 @@ aio::Task<void> SinkInstance::finish_up() {
     const bool woken = co_await changed_->wait_until(deadline);
     if (!woken) break;
   }
+}
+
+// However a life ends, what was written in it is acknowledged.
+aio::Task<void> SinkInstance::confirm_acks() {
   // One limit for all lanes: a stuck broker must not cost it once for each partition.
   const auto acked_by = aio::Clock::now() + kStopMax;
   for (auto& lane : lanes_) {

@@ -44,6 +44,7 @@ class SinkInstance : public Instance {
   aio::Task<void> watch();
   aio::Task<bool> write(connect::RecordBatch batch);
   aio::Task<void> finish_up();
+  aio::Task<void> confirm_acks();
   connect::RecordBatch batch_of(const std::shared_ptr<Entry>& entry, std::vector<uint32_t> chosen);
   void settled(const std::shared_ptr<Entry>& entry, const std::vector<uint32_t>& chosen,
                std::vector<connect::Outcome> outcomes);

@@ -76,7 +76,7 @@ void SourceInstance::send(client::TopicProducer& producer, connect::SourceBatch 
     if (id) {
       self->counters_.written += count;
     } else {
-      self->counters_.skipped += count;
+      (id.error().cancelled() ? self->counters_.returned : self->counters_.skipped) += count;
       if (!id.error().cancelled()) {
         log::warn(self->label(), "{} records were not stored: {}", count, id.error().text());
       }

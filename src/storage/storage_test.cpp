@@ -1,7 +1,9 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <future>
 #include <random>
@@ -232,6 +234,54 @@ TEST_F(StoreTest, CompletionsComeInOrderAndSyncsAreShared) {
   all_done.get_future().get();
   EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
   EXPECT_LT(store_->stats().syncs, kCount / 10);
+}
+
+// A file may not grow above `bytes`: what a full disk does to a new segment.
+class FileLimit {
+ public:
+  explicit FileLimit(rlim_t bytes) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit limit = before_;
+    limit.rlim_cur = bytes;
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileLimit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(StoreTest, AFailedEntryTakesThoseBehindItsFenceAlongAndTheStoreGoesOn) {
+  ASSERT_TRUE(open(64 << 10));
+  EXPECT_TRUE(append(1, 0, std::string(40 << 10, 'a')).get());
+  const auto fence = std::make_shared<Fence>();
+  const auto fenced = [&](uint64_t index, std::string payload) {
+    auto promise = std::make_shared<std::promise<Result<void>>>();
+    store_->append(
+        1, index, Bytes::from(std::move(payload)), threads_.at(0),
+        [promise](const Result<void>& result) { promise->set_value(result); }, {}, fence);
+    return promise->get_future();
+  };
+  {
+    const FileLimit limit(50 << 10);
+    auto large = fenced(1, std::string(40 << 10, 'b'));  // needs a segment that cannot be made
+    EXPECT_FALSE(large.get());
+    auto small = fenced(2, "c");  // would fit, but what it follows is not there
+    const auto refused = small.get();
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text().find("an entry before it"), std::string::npos)
+        << refused.error().text();
+    EXPECT_TRUE(append(2, 0, "others go on").get());
+    EXPECT_EQ(store_->broken(), std::nullopt);
+  }
+  EXPECT_TRUE(append(1, 3, std::string(40 << 10, 'd')).get());
+  crash();
+  ASSERT_TRUE(open(64 << 10));
+  const auto entries = all(1);
+  ASSERT_EQ(entries.size(), 2u);
+  EXPECT_EQ(entries[1].first, 3u);
+  EXPECT_EQ(all(2).size(), 1u);
 }
 
 TEST_F(StoreTest, AfterCloseRequestsFail) {

@@ -51,6 +51,7 @@ struct Store::Request {
   Bytes payload;
   std::vector<Change> changes;
   Bytes changes_payload;  // of an entry that carries changes: a record of its own after it
+  std::shared_ptr<Fence> fence;
   std::optional<aio::Executor> executor;
   Done done;
 
@@ -290,7 +291,7 @@ void Store::seal_segment(uint64_t id) {
 // ---- requests
 
 void Store::append(TopicId topic, uint64_t index, Bytes payload, aio::Executor executor, Done done,
-                   std::vector<Change> changes) {
+                   std::vector<Change> changes, std::shared_ptr<Fence> fence) {
   Bytes encoded = changes.empty() ? Bytes() : Bytes::from(encode_changes(changes));
   submit({.kind = RecordKind::entry,
           .topic = topic,
@@ -298,6 +299,7 @@ void Store::append(TopicId topic, uint64_t index, Bytes payload, aio::Executor e
           .payload = std::move(payload),
           .changes = std::move(changes),
           .changes_payload = std::move(encoded),
+          .fence = std::move(fence),
           .executor = executor,
           .done = std::move(done)});
 }
@@ -339,11 +341,30 @@ void Store::run() {
   for (;;) {
     auto group = take_group();
     if (group.empty()) return;
+    refuse_fenced(group);
+    if (group.empty()) continue;
     auto written = broken_ ? Result<void>(*broken_) : write_group(group);
     if (written) written = apply_group(group);
+    if (!written) {
+      for (const auto& request : group) {
+        if (request.fence) request.fence->closed = true;
+      }
+    }
     complete(group, written);
     remove_unneeded_segments();
   }
+}
+
+void Store::refuse_fenced(std::vector<Request>& group) {
+  std::vector<Request> refused;
+  std::vector<Request> kept;
+  for (auto& request : group) {
+    const bool closed = request.fence && request.fence->closed;
+    (closed ? refused : kept).push_back(std::move(request));
+  }
+  group = std::move(kept);
+  if (!refused.empty())
+    complete(refused, Error(Code::io, "an entry before it could not be stored"));
 }
 
 std::vector<Store::Request> Store::take_group() {
@@ -475,7 +496,10 @@ Result<void> Store::apply_group(const std::vector<Request>& group) {
         if (request.changes.empty()) continue;
       }
       changed = true;
-      if (request.kind == RecordKind::trim) apply_trim(request.topic, request.index);
+      if (request.kind == RecordKind::trim) {
+        apply_trim(request.topic, request.index);
+        trimmed_ = true;
+      }
       for (const auto& change : request.changes) apply(change);
     }
   }
@@ -537,7 +561,8 @@ std::optional<Error> Store::broken() const {
 }
 
 void Store::remove_unneeded_segments() {
-  if (broken_) return;
+  if (broken_ || !trimmed_) return;
+  trimmed_ = false;
   std::vector<uint64_t> unneeded;
   {
     const std::lock_guard lock(index_mutex_);

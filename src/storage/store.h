@@ -57,6 +57,11 @@ struct StoreStats {
   uint64_t disk_bytes = 0;  // of all segments
 };
 
+// Shared by appends whose order matters. Belongs to the writer; callers only hand it over.
+struct Fence {
+  bool closed = false;
+};
+
 class Store {
  public:
   // Called on `executor` when the record is synced, or cannot be.
@@ -74,9 +79,10 @@ class Store {
 
   // Any thread; never blocks. Completions of one executor come in the order of their requests. An
   // index must be above every index appended to the topic before.
-  // `changes` count if and only if the entry does.
+  // `changes` count if and only if the entry does. When an append fails, those after it that carry
+  // the same fence fail too, unwritten: what follows a lost entry must not be stored in its place.
   void append(TopicId topic, uint64_t index, Bytes payload, aio::Executor executor, Done done,
-              std::vector<Change> changes = {});
+              std::vector<Change> changes = {}, std::shared_ptr<Fence> fence = nullptr);
   // All changes count together.
   void change(std::vector<Change> changes, aio::Executor executor, Done done);
   // Entries before `index` are not needed any more; whole segments go when nobody needs them.
@@ -120,6 +126,7 @@ class Store {
   Result<void> apply_group(const std::vector<Request>& group);
   void apply(const Change& change);
   void apply_trim(TopicId topic, uint64_t index);
+  void refuse_fenced(std::vector<Request>& group);
   void complete(std::vector<Request>& group, const Result<void>& result);
   void remove_unneeded_segments();
   void break_down(Error why);
@@ -139,7 +146,7 @@ class Store {
   uint64_t next_group_ = 0;
   uint64_t write_offset_ = 0;
   File active_file_;
-  uint64_t applied_groups_since_flush_ = 0;
+  bool trimmed_ = true;  // since it was last looked which segments nobody needs
 
   mutable std::mutex index_mutex_;
   std::optional<Error> broken_;           // after a failed sync nothing is written any more

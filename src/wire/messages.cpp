@@ -249,6 +249,24 @@ Result<std::string> encode_entry(pb::MessageMetadata& metadata, std::string_view
   return entry;
 }
 
+std::shared_ptr<Messages> undecodable(Bytes entry, MessageId id) {
+  auto out = std::make_shared<Messages>();
+  out->id = id;
+  Message message;
+  auto parsed = parse_entry(entry);
+  if (parsed) {
+    out->metadata = std::move(parsed->metadata);
+    out->batch_size = static_cast<uint32_t>(std::max(1, out->metadata.num_messages_in_batch()));
+    message.publish_time = static_cast<int64_t>(out->metadata.publish_time());
+    message.sequence_id = out->metadata.sequence_id();
+  }
+  message.value = parsed ? parsed->payload.view() : entry.view();
+  message.id = id;
+  out->entry = std::move(entry);
+  out->list.push_back(message);
+  return out;
+}
+
 Result<std::shared_ptr<Messages>> decode_messages(Bytes entry, MessageId id,
                                                   std::span<const int64_t> ack_set,
                                                   uint32_t redelivery_count, size_t size_max) {
@@ -261,6 +279,11 @@ Result<std::shared_ptr<Messages>> decode_messages(Bytes entry, MessageId id,
   const auto& metadata = out->metadata;
   std::string_view payload = parsed->payload.view();
   if (metadata.has_marker_type()) return out;
+  if (metadata.num_chunks_from_msg() > 1) {
+    return Error(Code::invalid,
+                 fmt::format("chunk {} of {} of a large message; chunks are not put together yet",
+                             metadata.chunk_id() + 1, metadata.num_chunks_from_msg()));
+  }
   if (metadata.encryption_keys_size() > 0) {
     return Error(Code::invalid, "the message is encrypted and this consumer has no key");
   }

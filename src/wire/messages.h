@@ -53,7 +53,9 @@ void describe(const Outgoing& message, pb::MessageMetadata& metadata);
 struct Messages {
   std::vector<Message> list;  // without those compacted out, acknowledged already, or markers
   MessageId id;               // of the entry
-  uint32_t batch_size = 1;    // messages in the entry as it was sent: what permits are counted in
+  std::optional<Error>
+      damage;               // why it could not be read; `list` then has the entry as one message
+  uint32_t batch_size = 1;  // messages in the entry as it was sent: what permits are counted in
   pb::MessageMetadata metadata;
 
   Bytes entry;
@@ -61,6 +63,9 @@ struct Messages {
   std::deque<std::string> keys;  // keys that had to be decoded from Base64
   std::vector<std::vector<Property>> properties;
 };
+
+// An entry that cannot be read: one message whose value is what the entry holds.
+std::shared_ptr<Messages> undecodable(Bytes entry, MessageId id);
 
 // `id` is the entry's id; `ack_set` as in CommandMessage: bit i set = message i is still to be
 // delivered, empty = all. `size_max` bounds the decompressed payload.

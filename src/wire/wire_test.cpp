@@ -133,6 +133,29 @@ TEST_P(Codecs, BatchRoundTripWithEveryField) {
 INSTANTIATE_TEST_SUITE_P(All, Codecs,
                          testing::Values(pb::NONE, pb::LZ4, pb::ZLIB, pb::ZSTD, pb::SNAPPY));
 
+TEST(Messages, WhatCannotBeReadSaysWhyAndKeepsItsBytes) {
+  pb::MessageMetadata metadata;
+  metadata.set_producer_name("p");
+  metadata.set_sequence_id(3);
+  metadata.set_publish_time(9);
+  auto chunk = metadata;
+  chunk.set_num_chunks_from_msg(2);
+  chunk.set_chunk_id(0);
+  auto secret = metadata;
+  secret.add_encryption_keys()->set_key("k");
+  secret.mutable_encryption_keys(0)->set_value("v");
+  for (auto* one : {&chunk, &secret}) {
+    const auto entry = encode_entry(*one, "a part", pb::NONE);
+    const auto messages = decode_messages(Bytes::from(*entry), {1, 2, -1, -1}, {}, 0, 1000);
+    ASSERT_FALSE(messages);
+    const auto raw = undecodable(Bytes::from(*entry), {1, 2, -1, -1});
+    ASSERT_EQ(raw->list.size(), 1u);
+    EXPECT_EQ(raw->list[0].value, "a part");
+    EXPECT_EQ(raw->list[0].publish_time, 9);
+  }
+  EXPECT_EQ(undecodable(Bytes::copy("no entry"), {})->list[0].value, "no entry");
+}
+
 TEST(Messages, DamagedBatchesAreRefused) {
   std::mt19937 random(11);
   BatchWriter batch;

@@ -1,5 +1,5 @@
-// What recovery may find on disk: a segment whose checksums are right but whose content is anything, and
-// one that is damaged.
+// What recovery may find on disk: a segment whose checksums are right but whose content is
+// anything, and one that is damaged.
 #include <cstddef>
 #include <cstdint>
 
@@ -17,7 +17,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const uint32_t seed = storage::segment_seed(7);
   std::string group(storage::kGroupHeaderSize + storage::kRecordHeaderSize, '\0');
   storage::encode_group_header(group.data(), seed, 1, storage::kRecordHeaderSize + size, 1);
-  storage::encode_record_header(group.data() + storage::kGroupHeaderSize, seed, storage::RecordKind::changes, 1, 1, input);
+  storage::encode_record_header(group.data() + storage::kGroupHeaderSize, seed,
+                                storage::RecordKind::changes, 1, 1, input);
   segment += group;
   segment += input;
   size_t records = 0;

@@ -377,3 +377,18 @@ def test_a_source_and_a_sink_on_partitioned_topics(standalone, connect, topic):
     assert all(used), used
     for process in (source, sink):
         assert process.stop()[1] == 0, process.output()
+
+
+def test_what_a_sink_cannot_read_goes_to_the_dead_letters(standalone, connect, topic):
+    """Chunks of a large message are not put together yet: they must not be lost, nor written as if they were messages."""
+    out = standalone.workshop.folder / "chunks.txt"
+    sink = standalone.sink("file", topic, {"path": str(out), "format": "raw"}, name="chunks")
+    client = connect(standalone.url)
+    producer = client.create_producer(topic, chunking_enabled=True, batching_enabled=False)
+    producer.send(b"x" * 12_000_000)
+    producer.send(b"whole")
+    letters = client.subscribe(f"{topic}-chunks-DLQ", "dead-letters", initial_position=EARLIEST)
+    got = [letters.receive(RECEIVE_MS) for _ in range(3)]
+    assert all("chunk" in letter.properties()["HULSE_REASON"] for letter in got)
+    wait_until(lambda: out.exists() and out.read_bytes() == b"whole\n", "the whole message is written")
+    assert sink.stop()[1] == 0, sink.output()
