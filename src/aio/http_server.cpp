@@ -68,6 +68,11 @@ std::optional<HttpResponse> answer_to(const boost::system::error_code& error) {
   if (error == http::error::body_limit)
     return refusal(413, "the body is larger than is accepted here");
   if (error == http::error::header_limit) return refusal(431, "the request's head is too large");
+  if (error == boost::system::errc::not_enough_memory) {
+    auto busy = refusal(503, "as many requests as fit are being worked on; try again");
+    busy.headers.emplace_back("Retry-After", "1");
+    return busy;
+  }
   // Beast closes the socket of a request that takes too long to arrive: nobody is left to answer.
   if (error == beast::error::timeout) return std::nullopt;
   if (error == http::error::end_of_stream || error == http::error::partial_message)
@@ -122,6 +127,30 @@ struct HttpServer::Worker {
   bool stopping = false;
 };
 
+// A share of the bytes that all bodies together may take.
+class Reservation {
+ public:
+  explicit Reservation(std::atomic<size_t>& total) : total_(total) {}
+  ~Reservation() { total_ -= bytes_; }
+  Reservation(const Reservation&) = delete;
+  Reservation& operator=(const Reservation&) = delete;
+  // A single request passes whatever its size when nothing else is there.
+  bool take(size_t bytes, size_t most) {
+    const size_t before = total_.fetch_add(bytes);
+    const bool fits = before == 0 || before + bytes <= most;
+    if (fits) {
+      bytes_ = bytes;
+    } else {
+      total_ -= bytes;
+    }
+    return fits;
+  }
+
+ private:
+  std::atomic<size_t>& total_;
+  size_t bytes_ = 0;
+};
+
 struct HttpServer::State {
   State(HttpServerOptions given, HttpHandler answer, Acceptor listener, Executor home)
       : options(std::move(given)),
@@ -132,6 +161,7 @@ struct HttpServer::State {
 
   HttpServerOptions options;
   HttpHandler handler;
+  std::atomic<size_t> bodies_bytes{0};
   Acceptor acceptor;
   Executor executor;
   Gate gate;  // the accepting
@@ -152,7 +182,7 @@ struct HttpServer::State {
 
   // Reads one request into `parser`; the answer to give instead when it cannot be taken.
   Task<boost::system::error_code> read(Worker& worker, Stream& stream, beast::flat_buffer& buffer,
-                                       Parser& parser) {
+                                       Parser& parser, Reservation& reservation) {
     stream.expires_after(options.head_time_max);
     const auto [bad_head, head_bytes] =
         co_await http::async_read_header(stream, buffer, parser, as_values);
@@ -160,6 +190,13 @@ struct HttpServer::State {
     const auto length = parser.content_length();
     if (length && *length > options.body_bytes_max) {
       co_return http::make_error_code(http::error::body_limit);
+    }
+    // Of a body without a length the largest one is expected.
+    const size_t expected = length             ? static_cast<size_t>(*length)
+                            : parser.is_done() ? 0
+                                               : options.body_bytes_max;
+    if (!reservation.take(expected, options.bodies_bytes_max)) {
+      co_return boost::system::errc::make_error_code(boost::system::errc::not_enough_memory);
     }
     if (beast::iequals(parser.get()[http::field::expect], "100-continue")) {
       http::response<http::empty_body> go_on(http::status::continue_, parser.get().version());
@@ -228,7 +265,8 @@ struct HttpServer::State {
     Parser parser;
     parser.header_limit(static_cast<uint32_t>(options.head_bytes_max));
     parser.body_limit(options.body_bytes_max);
-    const auto error = co_await read(worker, stream, buffer, parser);
+    Reservation reservation(bodies_bytes);
+    const auto error = co_await read(worker, stream, buffer, parser, reservation);
     if (error) {
       auto refused = answer_to(error);
       if (!refused) co_return false;

@@ -129,6 +129,37 @@ Task<void> plain_requests() {
 }
 TEST(HttpServer, AnswersRequests) { run(plain_requests()); }
 
+Task<void> many_bodies() {
+  const auto executor = co_await asio::this_coro::executor;
+  HttpServerOptions options;
+  options.body_bytes_max = 1000;
+  options.bodies_bytes_max = 1500;
+  auto server = co_await serve(options);
+  Client first(executor);
+  co_await first.connect(server->endpoint());
+  // Announced, and so reserved; 100 Continue tells that it is.
+  co_await first.send(
+      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 900\r\nExpect: 100-continue\r\n\r\n");
+  const auto go_on = co_await first.response();
+  EXPECT_TRUE(has(go_on, "100 Continue")) << go_on;
+  Client second(executor);
+  co_await second.connect(server->endpoint());
+  const auto busy =
+      co_await second.ask("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 900\r\n\r\n");
+  EXPECT_TRUE(has(busy, "503")) << busy;
+  EXPECT_TRUE(has(busy, "Retry-After")) << busy;
+  co_await first.send(std::string(900, 'x'));
+  const auto answered = co_await first.response();
+  EXPECT_TRUE(has(answered, "200")) << answered;
+  Client third(executor);
+  co_await third.connect(server->endpoint());
+  const auto again = co_await third.ask(
+      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 900\r\n\r\n" + std::string(900, 'y'));
+  EXPECT_TRUE(has(again, "200")) << again;
+  co_await server->stop(1s);
+}
+TEST(HttpServer, AllBodiesTogetherAreBounded) { run(many_bodies()); }
+
 Task<void> refused_requests() {
   const auto executor = co_await asio::this_coro::executor;
   HttpServerOptions options;
