@@ -10,69 +10,21 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <cerrno>
-#include <filesystem>
 
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "storage/store_parts.h"
 
 namespace hulse::storage {
 namespace {
 
 constexpr std::string_view kPart = "storage";
-constexpr size_t kWriteBytesMax = 1 << 20;  // of one pwritev
-constexpr size_t kIndexBlock = 512;         // entries in one index value of a sealed segment
-constexpr size_t kOpenFilesMax = 64;
-constexpr size_t kReadGapMax = 64 << 10;      // read over, rather than read twice
-constexpr size_t kReadBytesMax = 1 << 20;     // of one pread
+constexpr size_t kWriteBytesMax = 1 << 20;    // of one pwritev
+constexpr size_t kIndexBlock = 512;           // entries in one index value of a sealed segment
 constexpr size_t kLingerBytesMax = 64 << 10;  // a group this large needs no company
 
-std::string key_of(char prefix, uint64_t a) {
-  std::string key(9, prefix);
-  put_u64(key.data() + 1, a);
-  return key;
-}
-std::string key_of(char prefix, uint64_t a, uint64_t b) {
-  std::string key(17, prefix);
-  put_u64(key.data() + 1, a);
-  put_u64(key.data() + 9, b);
-  return key;
-}
-// 'M' key: the caller's. 'I' topic, first index: where entries lie in a sealed segment. 'S'
-// segment: its topics with their last index. 'T' topic: first index that is not trimmed.
-std::string user_key(std::string_view key) { return "M" + std::string(key); }
-
 }  // namespace
-
-struct Store::Request {
-  RecordKind kind = RecordKind::entry;
-  TopicId topic = 0;
-  uint64_t index = 0;
-  Bytes payload;
-  std::vector<Change> changes;
-  Bytes changes_payload;  // of an entry that carries changes: a record of its own after it
-  std::shared_ptr<Fence> fence;
-  std::optional<aio::Executor> executor;
-  Done done;
-
-  size_t record_bytes() const {
-    const size_t own = kRecordHeaderSize + payload.size();
-    return changes_payload.empty() ? own : own + kRecordHeaderSize + changes_payload.size();
-  }
-  uint64_t offset = 0;  // of the record in its segment, once written
-};
-
-struct Store::Location {
-  uint64_t index = 0;
-  uint64_t segment = 0;
-  uint64_t offset = 0;  // of the record's header
-  uint32_t size = 0;    // of the payload
-};
-
-struct Store::Segment {
-  uint64_t bytes = 0;
-  std::map<TopicId, uint64_t> last_index;  // of each topic that has entries in it
-};
 
 Store::Store(Options options, Directory directory, std::unique_ptr<Tables> tables)
     : options_(std::move(options)), directory_(std::move(directory)), tables_(std::move(tables)) {}
@@ -110,119 +62,6 @@ Result<void> Store::close() {
     return file_error(directory_.log_path(), errno);
   }
   return tables_->flush();
-}
-
-// ---- recovery
-
-Result<void> Store::recover() {
-  std::vector<uint64_t> ids;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(directory_.log_path(), error)) {
-    uint64_t id = 0;
-    if (parse_segment_name(entry.path().filename().string(), id)) ids.push_back(id);
-  }
-  if (error) return Error(Code::io, fmt::format("{}: {}", directory_.log_path(), error.message()));
-  std::sort(ids.begin(), ids.end());
-
-  const auto trims = tables_->scan("T", "T", [&](std::string_view key, std::string_view value) {
-    extents_[get_u64(key.data() + 1)].first = get_u64(value.data());
-    return true;
-  });
-  if (!trims) return trims.error();
-  const auto sealed = tables_->scan("S", "S", [&](std::string_view key, std::string_view value) {
-    Segment& segment = segments_[get_u64(key.data() + 1)];
-    segment.bytes = get_u64(value.data());
-    for (size_t at = 8; at + 16 <= value.size(); at += 16) {
-      const TopicId topic = get_u64(value.data() + at);
-      const uint64_t last = get_u64(value.data() + at + 8);
-      segment.last_index[topic] = last;
-      extents_[topic].end = std::max(extents_[topic].end, last + 1);
-    }
-    return true;
-  });
-  if (!sealed) return sealed.error();
-  const auto applied = tables_->position();
-  if (!applied) return applied.error();
-
-  for (const uint64_t id : ids) {
-    next_segment_ = std::max(next_segment_, id + 1);
-    if (segments_.contains(id)) continue;
-    const auto recovered = recover_segment(id, id == ids.back(), *applied);
-    if (!recovered) return recovered.error();
-  }
-  for (const auto& [id, segment] : segments_) {
-    if (!std::binary_search(ids.begin(), ids.end(), id)) {
-      return Error(Code::corrupt,
-                   fmt::format("{}/{} is missing", directory_.log_path(), segment_name(id)));
-    }
-  }
-  const auto flushed = tables_->flush();
-  if (!flushed) return flushed.error();
-  return start_segment();
-}
-
-// Reads a segment that was not sealed before the last stop, applies what the tables have not seen,
-// and seals it.
-Result<void> Store::recover_segment(uint64_t id, bool last, const LogPosition& applied) {
-  const std::string path = directory_.log_path() + "/" + segment_name(id);
-  auto file = File::open(path, O_RDWR);
-  if (!file) return file.error();
-  struct stat info{};
-  if (::fstat(file->fd(), &info) != 0) return file_error(path, errno);
-  auto bytes = read_at(*file, 0, static_cast<size_t>(info.st_size));
-  if (!bytes) return bytes.error().with(path);
-  const bool headless = bytes->find_first_not_of('\0') == std::string::npos;
-  if (headless && last) {
-    // Created, but the stop came before its header was written.
-    if (::unlink(path.c_str()) != 0) return file_error(path, errno);
-    return sync_directory(directory_.log_path());
-  }
-  Segment segment;
-  std::optional<Error> failed;
-  const auto scan = scan_segment(*bytes, id, [&](const Record& record) {
-    const bool seen =
-        id < applied.segment || (id == applied.segment && record.offset < applied.offset);
-    if (record.kind == RecordKind::entry) {
-      active_index_[record.topic].push_back(
-          {record.index, id, record.offset, static_cast<uint32_t>(record.payload.size())});
-      segment.last_index[record.topic] = record.index;
-      auto& extent = extents_[record.topic];
-      extent.end = std::max(extent.end, record.index + 1);
-    } else if (record.kind == RecordKind::changes && !seen) {
-      const auto changes = parse_changes(record.payload);
-      if (!changes) {
-        failed = changes.error();
-        return;
-      }
-      for (const auto& change : *changes) apply(change);
-    } else if (record.kind == RecordKind::trim && !seen) {
-      apply_trim(record.topic, record.index);
-    }
-  });
-  if (!scan) return scan.error();
-  if (failed) return failed->with(segment_name(id));
-  if (scan->cut > 0 && !last) {
-    return Error(Code::corrupt,
-                 fmt::format("segment {} ends in damage at byte {}, and it is not the "
-                             "last one",
-                             segment_name(id), scan->end));
-  }
-  if (scan->cut > 0) {
-    log::warn(
-        kPart,
-        "cut {} bytes of an unfinished write off {} at byte {}; nothing in them was acknowledged",
-        scan->cut, path, scan->end);
-    cut_bytes_ += scan->cut;
-  }
-  if (::ftruncate(file->fd(), static_cast<off_t>(scan->end)) != 0 || ::fsync(file->fd()) != 0) {
-    return file_error(path, errno);
-  }
-  next_group_ = std::max(next_group_, scan->next_group);
-  segment.bytes = scan->end;
-  segments_[id] = std::move(segment);
-  seal_segment(id);
-  // One below the position was let go of, and the stop came before it was unlinked.
-  return tables_->apply(id < applied.segment ? applied : LogPosition{id + 1, 0});
 }
 
 Result<void> Store::start_segment() {
@@ -596,145 +435,6 @@ void Store::remove_unneeded_segments() {
     }
     if (::unlink(path.c_str()) != 0) log::warn(kPart, "{}", file_error(path, errno).text());
   }
-}
-
-// ---- reading
-
-Result<std::shared_ptr<File>> Store::segment_file(uint64_t id) const {
-  const std::lock_guard lock(files_mutex_);
-  const auto known = files_.find(id);
-  if (known != files_.end()) return known->second;
-  auto file = File::open(directory_.log_path() + "/" + segment_name(id), O_RDONLY);
-  if (!file) return file.error();
-  if (files_.size() >= kOpenFilesMax) files_.erase(files_.begin());
-  auto shared = std::make_shared<File>(std::move(*file));
-  files_[id] = shared;
-  return shared;
-}
-
-Result<std::vector<Store::Location>> Store::locate_sealed(TopicId topic, uint64_t from,
-                                                          size_t entries_max) const {
-  const std::string prefix = key_of('I', topic);
-  std::vector<Location> found;
-  const auto decode = [&](std::string_view key, std::string_view value) {
-    Location at;
-    at.index = get_u64(key.data() + 9);
-    at.segment = get_u64(value.data());
-    std::string_view rest = value.substr(8);
-    while (!rest.empty() && found.size() < entries_max) {
-      uint64_t index = 0;
-      uint64_t offset = 0;
-      uint64_t size = 0;
-      if (!get_varint(rest, index) || !get_varint(rest, offset) || !get_varint(rest, size)) break;
-      at.index += index;
-      at.offset += offset;
-      at.size = static_cast<uint32_t>(size);
-      if (at.index >= from) found.push_back(at);
-    }
-  };
-  const auto block = tables_->at_or_before(key_of('I', topic, from), prefix);
-  if (!block) return block.error();
-  if (*block) decode((*block)->first, (*block)->second);
-  if (found.empty()) {
-    const auto next = tables_->scan(prefix, key_of('I', topic, from),
-                                    [&](std::string_view key, std::string_view value) {
-                                      decode(key, value);
-                                      return found.empty();
-                                    });
-    if (!next) return next.error();
-  }
-  return found;
-}
-
-Result<std::vector<Stored>> Store::read(TopicId topic, uint64_t from, size_t entries_max,
-                                        size_t bytes_max) const {
-  std::vector<Location> locations;
-  const auto in_active = [&](bool any_start) {
-    const std::lock_guard lock(index_mutex_);
-    const auto known = active_index_.find(topic);
-    if (known == active_index_.end()) return;
-    const auto& all = known->second;
-    if (!any_start && all.front().index > from) return;
-    auto at = std::lower_bound(all.begin(), all.end(), from,
-                               [](const Location& l, uint64_t index) { return l.index < index; });
-    for (; at != all.end() && locations.size() < entries_max; ++at) locations.push_back(*at);
-  };
-  in_active(false);
-  // A segment may be sealed between the two looks; then the second look at the tables finds it.
-  for (int tries = 0; locations.empty() && tries < 2; ++tries) {
-    auto sealed = locate_sealed(topic, from, entries_max);
-    if (!sealed) return sealed.error();
-    locations = std::move(*sealed);
-    if (locations.empty()) in_active(true);
-  }
-
-  std::vector<Stored> out;
-  size_t total = 0;
-  for (size_t i = 0; i < locations.size() && (out.empty() || total < bytes_max);) {
-    // As many as lie close together, in one read.
-    size_t end = i + 1;
-    const uint64_t begin_offset = locations[i].offset;
-    uint64_t end_offset = begin_offset + kRecordHeaderSize + locations[i].size;
-    size_t wanted = total + locations[i].size;
-    while (end < locations.size() && locations[end].segment == locations[i].segment &&
-           locations[end].offset <= end_offset + kReadGapMax && wanted < bytes_max &&
-           locations[end].offset + kRecordHeaderSize + locations[end].size - begin_offset <=
-               kReadBytesMax) {
-      end_offset = locations[end].offset + kRecordHeaderSize + locations[end].size;
-      wanted += locations[end++].size;
-    }
-    const auto file = segment_file(locations[i].segment);
-    if (!file) return file.error();
-    auto bytes = read_at(**file, begin_offset, end_offset - begin_offset);
-    if (!bytes) return bytes.error().with(segment_name(locations[i].segment));
-    const Bytes chunk = Bytes::from(std::move(*bytes));
-    const uint32_t seed = segment_seed(locations[i].segment);
-    for (; i < end; ++i) {
-      const auto& at = locations[i];
-      const size_t start = at.offset - begin_offset;
-      const auto record = start < chunk.size()
-                              ? parse_record(chunk.view().substr(start), seed)
-                              : Result<Record>(Error(Code::corrupt, "the segment is too short"));
-      if (!record || record->topic != topic || record->index != at.index) {
-        const Error why =
-            record ? Error(Code::corrupt, "another record lies there") : record.error();
-        return why.with(fmt::format("entry {} of topic id {} at byte {} of {}", at.index, topic,
-                                    at.offset, segment_name(at.segment)));
-      }
-      out.push_back({at.index, Bytes(chunk.owner(), record->payload)});
-      total += record->payload.size();
-    }
-  }
-  return out;
-}
-
-Result<std::optional<std::string>> Store::get(std::string_view key) const {
-  return tables_->get(user_key(key));
-}
-
-Result<std::vector<std::pair<std::string, std::string>>> Store::scan(
-    std::string_view prefix) const {
-  std::vector<std::pair<std::string, std::string>> out;
-  const std::string full = user_key(prefix);
-  const auto scanned = tables_->scan(full, full, [&](std::string_view key, std::string_view value) {
-    out.emplace_back(key.substr(1), value);
-    return true;
-  });
-  if (!scanned) return scanned.error();
-  return out;
-}
-
-Extent Store::extent(TopicId topic) const {
-  const std::lock_guard lock(index_mutex_);
-  const auto known = extents_.find(topic);
-  return known == extents_.end() ? Extent{} : known->second;
-}
-
-StoreStats Store::stats() const {
-  const std::lock_guard lock(index_mutex_);
-  StoreStats stats = stats_;
-  for (const auto& [id, segment] : segments_) stats.disk_bytes += segment.bytes;
-  return stats;
 }
 
 }  // namespace hulse::storage
