@@ -262,7 +262,17 @@ def test_unload_terminate_delete(standalone, connect, topic):
     assert admin(standalone, "POST", f"{path}/terminate")[0] == 200
     with pytest.raises(Exception, match="(?i)terminated"):
         producer.send(b"three")
-    consumer.close()
+
+    def closed():
+        # The client may be connecting again just now, since a send was refused.
+        try:
+            consumer.close()
+        except pulsar.NotConnected:
+            return False
+        except pulsar.AlreadyClosed:
+            return True
+        return True
+    wait_until(closed, "the consumer is closed")
     assert admin(standalone, "DELETE", f"{path}?force=true")[0] == 204
     assert admin(standalone, "GET", f"{path}/stats")[0] == 404
     # A new topic of the name begins with nothing.
