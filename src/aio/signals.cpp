@@ -13,7 +13,8 @@ Task<int> wait_for_signal() {
   asio::basic_signal_set<Executor> signals(executor, SIGTERM, SIGINT);
   const auto [error, number] = co_await signals.async_wait(as_values);
   if (error) co_return 0;
-  // From now on the signals do what they do by default.
+  // The stop is bounded; some tools send SIGTERM twice. A second SIGINT, from a hand, ends at once.
+  std::signal(SIGTERM, SIG_IGN);
   co_return number;
 }
 

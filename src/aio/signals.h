@@ -5,7 +5,7 @@
 
 namespace hulse::aio {
 
-// SIGTERM or SIGINT; 0 when cancelled. A second signal, while the program ends, ends it at once.
+// SIGTERM or SIGINT; 0 when cancelled. While the program ends, a second SIGINT ends it at once.
 Task<int> wait_for_signal();
 
 // Runs `task` until it ends by itself or a signal comes; then it is cancelled, its end waited for,

@@ -68,7 +68,7 @@ std::optional<aio::HttpResponse> handle_broker(Call& call) {
   if (!call.get()) return std::nullopt;
   if (call.is(0, {"ready"}) || call.is(0, {"admin", "v2", "brokers", "ready"}) ||
       call.is(0, {"admin", "v2", "brokers", "health"})) {
-    if (const auto broken = broker.shared().store.broken()) return refuse(503, broken->text());
+    if (const auto trouble = broker.shared().store.trouble()) return refuse(503, trouble->text());
     return aio::HttpResponse{.body = "ok"};
   }
   if (call.is(0, {"metrics"}) || call.is(0, {"metrics", ""})) {

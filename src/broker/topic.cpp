@@ -16,6 +16,8 @@ constexpr std::string_view kPart = "broker";
 constexpr uint64_t kLedgerEntriesMax = 50'000;  // Pulsar's managedLedgerMaxEntriesPerLedger
 constexpr size_t kLedgerBytesMax = 128 << 20;   // of ours: what a consumed ledger may hold on disk
 constexpr size_t kCopiedBytesMax = 32 << 10;
+// What a topic keeps for a subscription that is still to come (docs/decisions/0007).
+constexpr uint64_t kUnsubscribedBytesMax = uint64_t{1} << 30;
 constexpr uint64_t kEarliestPart = UINT64_MAX;  // MessageId earliest is (-1, -1)
 constexpr uint64_t kLatestPart = INT64_MAX;     // and latest is (2^63-1, 2^63-1)
 
@@ -578,8 +580,11 @@ void Topic::remove(const std::string& subscription, std::function<void(const Res
 
 void Topic::trim() {
   uint64_t needed = record_.ledgers.back().first_index;
+  bool subscribed = false;
   for (const auto& [name, subscription] : subscriptions_) {
-    if (subscription->durable()) needed = std::min(needed, subscription->cursor().acked_until());
+    if (!subscription->durable()) continue;
+    subscribed = true;
+    needed = std::min(needed, subscription->cursor().acked_until());
   }
   // Whole ledgers: a new subscription may begin with what an old one has consumed of the last
   // ledger. A closed one that nobody needs goes as soon as either limit of the retention is passed.
@@ -587,6 +592,9 @@ void Topic::trim() {
   uint64_t kept_bytes = ledger_bytes_;
   for (const auto& ledger : record_.ledgers) kept_bytes += ledger.bytes;
   const auto may_go = [&](const Ledger& ledger) {
+    if (!subscribed && policies_.retention_minutes == 0 && policies_.retention_mb == 0) {
+      return kept_bytes > kUnsubscribedBytesMax;
+    }
     const bool old = policies_.retention_minutes >= 0 &&
                      now - ledger.closed_ms >= policies_.retention_minutes * 60'000;
     const bool large = policies_.retention_mb == 0 ||

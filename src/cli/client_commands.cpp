@@ -6,6 +6,7 @@
 
 #include "aio/run.h"
 #include "aio/signals.h"
+#include "aio/timeout.h"
 #include "base/text.h"
 #include "cli/command_line.h"
 #include "client/client.h"
@@ -13,6 +14,8 @@
 
 namespace hulse::cli {
 namespace {
+
+constexpr aio::Duration kStopMax = std::chrono::seconds(5);
 
 struct Words {
   std::string url = "pulsar://localhost:6650";
@@ -119,8 +122,12 @@ aio::Task<Result<void>> produce(const Words& words, std::vector<std::string> pay
       });
     }
   }
+  const bool stopped = co_await aio::cancelled();
   co_await aio::start_cleanup();
-  const auto flushed = co_await (*producer)->flush();
+  // Stopped by hand, it does not wait for a broker that cannot store.
+  const auto limit = stopped ? kStopMax : aio::Duration(std::chrono::hours(24 * 365));
+  const auto flushed =
+      co_await aio::with_timeout(limit, "storing what was sent", (*producer)->flush());
   co_await (*producer)->close();
   if (!flushed) co_return flushed.error();
   if (failed) co_return *failed;
@@ -182,7 +189,8 @@ aio::Task<Result<void>> consume(const Words& words, wire::pb::CommandSubscribe::
     (*consumer)->ack((*messages)->id);
   }
   co_await aio::start_cleanup();
-  const auto acked = co_await (*consumer)->flush_acks();
+  const auto acked =
+      co_await aio::with_timeout(kStopMax, "acknowledging", (*consumer)->flush_acks());
   if (!acked && !acked.error().cancelled()) result = acked.error();
   co_await (*consumer)->close();
   std::cout << fmt::format("{} messages successfully consumed\n", taken);
@@ -224,6 +232,7 @@ void add_client_commands(CLI::App& app, Action& action) {
   app.add_option("--url", words->url, "Where the broker is")->capture_default_str();
 
   auto* send = app.add_subcommand("produce", "Send messages to a topic");
+  send->add_option("--url", words->url, "Where the broker is")->capture_default_str();
   send->add_option("TOPIC", words->topic, "Topic")->required();
   send->add_option("-m,--messages", words->messages, "Messages, separated by --separator")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
@@ -242,6 +251,7 @@ void add_client_commands(CLI::App& app, Action& action) {
   send->callback([words, &action] { action = [words] { return run_produce(*words); }; });
 
   auto* take = app.add_subcommand("consume", "Print messages of a topic");
+  take->add_option("--url", words->url, "Where the broker is")->capture_default_str();
   take->add_option("TOPIC", words->topic, "Topic")->required();
   take->add_option("-s,--subscription-name", words->subscription, "Subscription")->required();
   take->add_option("-t,--subscription-type", words->type,

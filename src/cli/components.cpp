@@ -145,7 +145,14 @@ json::object gather(Command& command, std::string& problems, std::vector<std::st
   }
   if (!words.config.empty()) {
     auto config = inline_or_file(command.config_option(), words.config);
-    if (config) {
+    const bool whole = config && (config->contains("configs") || config->contains("sinkType") ||
+                                  config->contains("sourceType") || config->contains("inputs") ||
+                                  config->contains("topicName"));
+    if (whole) {
+      collect(problems,
+              fmt::format("{}: {} describes the whole component; give it as {}-file",
+                          command.config_option(), words.config, command.config_option()));
+    } else if (config) {
       object["configs"] = std::move(*config);
     } else {
       collect(problems, config.error().text());
@@ -180,6 +187,25 @@ json::object gather(Command& command, std::string& problems, std::vector<std::st
   return object;
 }
 
+// "name: required" becomes "name (--name): required": who types flags looks for flags.
+std::string with_flags(const Command& command, const std::string& problems) {
+  std::string out;
+  for (const auto line : split(problems, '\n')) {
+    std::string_view rest = line;
+    std::string text(line);
+    const size_t colon = rest.find(": required");
+    for (const auto& flag : command.flags) {
+      if (colon == std::string_view::npos || rest.substr(0, colon) != flag.key) continue;
+      std::string_view names = flag.names;
+      names = names.substr(names.find("--"));
+      text =
+          fmt::format("{} ({}){}", flag.key, names.substr(0, names.find(',')), rest.substr(colon));
+    }
+    out += out.empty() ? text : "\n" + text;
+  }
+  return out;
+}
+
 Result<void> local_run(Command& command) {
   std::string problems;
   std::vector<std::string> notes;
@@ -192,7 +218,9 @@ Result<void> local_run(Command& command) {
   }
   const auto object = gather(command, problems, notes);
   auto component = runtime::parse_component(command.kind, object, notes);
-  if (!component) collect(problems, component.error().text());
+  // A configuration that could not be read is the cause; what it would have held is not missing.
+  const bool unread = !problems.empty() && !component && object.empty();
+  if (!component && !unread) collect(problems, with_flags(command, component.error().text()));
   if (!problems.empty()) return Error(Code::invalid, problems);
   for (const auto& note : notes) log::info("localrun", "{}", note);
   aio::Threads threads(

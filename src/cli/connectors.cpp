@@ -1,7 +1,9 @@
 // hulse connectors …: what is built in, from the connectors' own declarations.
 #include <CLI/CLI.hpp>
 #include <iostream>
+#include <set>
 
+#include "base/text.h"
 #include "cli/command_line.h"
 #include "connect/descriptor.h"
 
@@ -46,10 +48,14 @@ Result<void> show_all(const std::string& name) {
     found = true;
   }
   if (found) return {};
-  std::string names;
-  for (const auto* connector : connect::registry())
-    names += fmt::format("{}{}", names.empty() ? "" : ", ", connector->name);
-  return Error(Code::not_found, fmt::format("there is no connector {}; there are {}", name, names));
+  std::set<std::string_view> names;
+  for (const auto* connector : connect::registry()) names.insert(connector->name);
+  const std::vector<std::string_view> list(names.begin(), names.end());
+  const auto close = nearest(name, list);
+  return Error(Code::not_found,
+               fmt::format("there is no connector {}; {}", name,
+                           close ? fmt::format("did you mean {}?", *close)
+                                 : fmt::format("there are {}", fmt::join(list, ", "))));
 }
 
 }  // namespace

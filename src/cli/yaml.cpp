@@ -5,6 +5,7 @@
 
 #include <boost/json.hpp>
 #include <charconv>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -96,11 +97,15 @@ Result<json::object> parse_yaml_object(const std::string& text, const std::strin
 }
 
 Result<json::object> read_yaml_object(const std::string& path) {
+  if (std::filesystem::is_directory(path)) {
+    return Error(Code::invalid, fmt::format("{} is a directory; a file is expected", path));
+  }
   std::ifstream file(path);
   if (!file)
     return Error(Code::not_found, fmt::format("cannot read {}: {}", path, errno_text(errno)));
   std::stringstream text;
   text << file.rdbuf();
+  if (trim(text.str()).empty()) return Error(Code::invalid, fmt::format("{} is empty", path));
   return parse_yaml_object(text.str(), path);
 }
 

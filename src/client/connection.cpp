@@ -126,6 +126,10 @@ aio::Task<Result<void>> Connection::connect(std::string host, std::string port) 
   if (unsent) co_return aio::to_error(unsent);
   for (;;) {
     const auto bytes = co_await reader_.next();
+    if (!bytes && bytes.error().code() == Code::too_large) {
+      co_return Error(Code::invalid,
+                      "it does not speak Pulsar's binary protocol; is it a web port?");
+    }
     if (!bytes) co_return bytes.error();
     const auto answer = wire::parse_frame(*bytes);
     if (!answer) co_return answer.error();

@@ -70,6 +70,10 @@ int main(int argc, char** argv) {
     hulse::cli::print_error(hulse::Error(hulse::Code::invalid, unknown));
     return 1;
   }
+  if (argc < 2) {
+    std::fprintf(stderr, "%s", app.help().c_str());
+    return 1;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -170,6 +170,11 @@ struct Problems {
   void add(std::string line) { add("", Error(Code::invalid, std::move(line))); }
 };
 
+std::string text_of(const json::object& object, std::string_view key) {
+  const auto* value = object.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
+}
+
 // An object, or text that is one in JSON.
 Result<json::object> object_of(std::string_view key, const json::value& value) {
   if (value.is_object()) return value.get_object();
@@ -245,6 +250,41 @@ const connect::Descriptor* choose_connector(connect::Kind kind, const Common& co
   return nullptr;
 }
 
+// Keys nobody knows are named here, since here it is known where they may belong, and taken out.
+void refuse_unknown(connect::Kind kind, json::object& object, Problems& problems) {
+  const auto known = component_keys(kind);
+  const auto other =
+      component_keys(kind == connect::Kind::sink ? connect::Kind::source : connect::Kind::sink);
+  const auto is_in = [](const std::vector<std::string_view>& keys, std::string_view key) {
+    return std::find(keys.begin(), keys.end(), key) != keys.end();
+  };
+  std::vector<std::string> unknown;
+  for (const auto& [key, value] : object) {
+    if (!is_in(known, key)) unknown.emplace_back(key);
+  }
+  for (const auto& key : unknown) {
+    object.erase(key);
+    const bool of_connector = std::any_of(
+        connect::registry().begin(), connect::registry().end(),
+        [&](const connect::Descriptor* connector) {
+          return connector->kind == kind &&
+                 std::any_of(connector->fields.begin(), connector->fields.end(),
+                             [&](const config::Field& field) { return field.key == key; });
+        });
+    if (is_in(other, key)) {
+      const bool sink = kind == connect::Kind::sink;
+      problems.add(fmt::format("{}: a key of a {}'s configuration; this is a {}", key,
+                               sink ? "source" : "sink", sink ? "sink" : "source"));
+    } else if (of_connector) {
+      problems.add(fmt::format("{}: a key of the connector; it belongs under configs", key));
+    } else if (const auto close = nearest(key, known)) {
+      problems.add(fmt::format("{}: unknown key; did you mean {}?", key, *close));
+    } else {
+      problems.add(fmt::format("{}: unknown key; known are {}", key, fmt::join(known, ", ")));
+    }
+  }
+}
+
 void check_topic(std::string_view key, const std::string& topic, Problems& problems) {
   const auto name = wire::TopicName::parse(topic);
   if (!name) problems.add(fmt::format("{}: {}", key, name.error().text()));
@@ -311,6 +351,8 @@ Result<Component> parse_component(connect::Kind kind, const json::object& given,
     apply_policy(*options, component, problems);
   }
 
+  refuse_unknown(kind, object, problems);
+
   const auto finish = [&](const Common& common, const std::string& type) {
     fill(common, component);
     check_names(common, problems);
@@ -321,15 +363,14 @@ Result<Component> parse_component(connect::Kind kind, const json::object& given,
     const auto parsed = config::parse<SinkFields>(kSinkFields, {object, {}});
     if (!parsed) {
       problems.add("", parsed.error());
-      // The connector's own configuration is looked at all the same, if it is clear which it is.
+      // The rest is looked at all the same: what is missing is said in one go.
       SinkFields partial;
-      if (const auto* type = object.if_contains("sinkType"); type && type->is_string())
-        partial.sink_type = type->get_string();
-      if (const auto* archive = object.if_contains("archive"); archive && archive->is_string())
-        partial.archive = archive->get_string();
-      if (!partial.sink_type.empty() || !partial.archive.empty()) {
-        component.connector = choose_connector(kind, partial, partial.sink_type,
-                                               component.given.values, notes, problems);
+      partial.sink_type = text_of(object, "sinkType");
+      partial.archive = text_of(object, "archive");
+      component.connector = choose_connector(kind, partial, partial.sink_type,
+                                             component.given.values, notes, problems);
+      if (!object.contains("inputs") && !object.contains("topicsPattern")) {
+        problems.add("inputs: give at least one topic to read (--inputs)");
       }
     } else {
       finish(*parsed, parsed->sink_type);
@@ -357,14 +398,10 @@ Result<Component> parse_component(connect::Kind kind, const json::object& given,
     if (!parsed) {
       problems.add("", parsed.error());
       SourceFields partial;
-      if (const auto* type = object.if_contains("sourceType"); type && type->is_string())
-        partial.source_type = type->get_string();
-      if (const auto* archive = object.if_contains("archive"); archive && archive->is_string())
-        partial.archive = archive->get_string();
-      if (!partial.source_type.empty() || !partial.archive.empty()) {
-        component.connector = choose_connector(kind, partial, partial.source_type,
-                                               component.given.values, notes, problems);
-      }
+      partial.source_type = text_of(object, "sourceType");
+      partial.archive = text_of(object, "archive");
+      component.connector = choose_connector(kind, partial, partial.source_type,
+                                             component.given.values, notes, problems);
     } else {
       finish(*parsed, parsed->source_type);
       component.output = parsed->topic;

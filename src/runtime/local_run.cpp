@@ -40,9 +40,11 @@ aio::Task<Result<void>> local_run(const Component& component, client::Options cl
   if (!id) co_return id.error();
   Bus bus{client, *id};
   if (component.kind == connect::Kind::sink && !component.from_earliest) {
-    log::info("localrun",
-              "a new subscription begins at Latest: what was published before is not read "
-              "(--subs-position Earliest reads it)");
+    log::info(
+        "localrun",
+        "if the subscription {} is new, it begins at Latest: what was published before is not read "
+        "(--subs-position Earliest reads it); one that exists goes on where it was",
+        component.subscription);
   }
 
   aio::Gate gate(executor);
@@ -61,9 +63,11 @@ aio::Task<Result<void>> local_run(const Component& component, client::Options cl
     gate.spawn("instance", serve(strand, instances.back().second));
   }
   bool stopped = false;
-  while (running > 0 && !stopped) {
+  // One that failed for good ends the others: a part of what was asked for is not what was asked
+  // for.
+  while (running == component.parallelism && !stopped) {
     const bool woken = co_await ended.wait();
-    stopped = !woken && running > 0;
+    stopped = !woken && running == component.parallelism;
   }
   co_await gate.close();
 

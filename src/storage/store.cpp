@@ -69,25 +69,27 @@ Result<void> Store::start_segment() {
   const std::string path = directory_.log_path() + "/" + segment_name(id);
   auto file = File::open(path, O_RDWR | O_CREAT | O_EXCL);
   if (!file) return file.error();
-  // Space and size now, so that a sync later has no more to write than the data.
+  // Space and size now, so that a sync later has no more to write than the data. A disk without
+  // that much room still takes what fits.
   const int code = ::posix_fallocate(file->fd(), 0, static_cast<off_t>(options_.segment_bytes));
-  if (code != 0) {
-    ::unlink(path.c_str());
-    return file_error(path, code);
-  }
-  const std::string header = encode_segment_header(id);
-  if (::pwrite(file->fd(), header.data(), header.size(), 0) !=
-          static_cast<ssize_t>(header.size()) ||
-      ::fsync(file->fd()) != 0) {
-    const auto why = file_error(path, errno);
+  // One that could not be begun does not stay: the next open would take it for a damaged one.
+  const auto give_up = [&](Error why) {
     ::unlink(path.c_str());
     return why;
+  };
+  if (code != 0 && code != ENOSPC) return give_up(file_error(path, code));
+  if (code == ENOSPC) {
+    if (::ftruncate(file->fd(), 0) != 0) return give_up(file_error(path, errno));
+    log::warn(kPart, "less than {} MiB are free for {}; writing goes on while there is room",
+              options_.segment_bytes >> 20, path);
+  }
+  const std::string header = encode_segment_header(id);
+  const ssize_t written = ::pwrite(file->fd(), header.data(), header.size(), 0);
+  if (written != static_cast<ssize_t>(header.size()) || ::fsync(file->fd()) != 0) {
+    return give_up(file_error(path, errno));
   }
   const auto synced = sync_directory(directory_.log_path());
-  if (!synced) {
-    ::unlink(path.c_str());
-    return synced.error();
-  }
+  if (!synced) return give_up(synced.error());
   active_file_ = std::move(*file);
   write_offset_ = kSegmentHeaderSize;
   const std::lock_guard lock(index_mutex_);
@@ -184,6 +186,7 @@ void Store::run() {
     if (group.empty()) continue;
     auto written = broken_ ? Result<void>(*broken_) : write_group(group);
     if (written) written = apply_group(group);
+    note(written);
     if (!written) {
       for (const auto& request : group) {
         if (request.fence) request.fence->closed = true;
@@ -192,6 +195,14 @@ void Store::run() {
     complete(group, written);
     remove_unneeded_segments();
   }
+}
+
+// One line when it begins and one when it is over, however many writes are refused in between.
+void Store::note(const Result<void>& written) {
+  const std::lock_guard lock(index_mutex_);
+  if (!written && !last_failure_) log::error(kPart, "cannot store: {}", written.error().text());
+  if (written && last_failure_) log::info(kPart, "storing again");
+  last_failure_ = written ? std::nullopt : std::optional<Error>(written.error());
 }
 
 void Store::refuse_fenced(std::vector<Request>& group) {
@@ -392,6 +403,11 @@ void Store::break_down(Error why) {
   log::error(kPart, "{}", why.text());
   const std::lock_guard lock(index_mutex_);
   broken_ = std::move(why);
+}
+
+std::optional<Error> Store::trouble() const {
+  const std::lock_guard lock(index_mutex_);
+  return broken_ ? broken_ : last_failure_;
 }
 
 std::optional<Error> Store::broken() const {

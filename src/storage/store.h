@@ -102,6 +102,8 @@ class Store {
 
   // Why nothing can be stored any more (a failed sync), if so. Any thread.
   std::optional<Error> broken() const;
+  // Why the last write failed, if it did: a full disk, or what broke the store. Any thread.
+  std::optional<Error> trouble() const;
 
   // Bytes of a torn last group that recovery cut off; 0 after a clean stop.
   uint64_t cut_bytes() const { return cut_bytes_; }
@@ -126,6 +128,7 @@ class Store {
   Result<void> apply_group(const std::vector<Request>& group);
   void apply(const Change& change);
   void apply_trim(TopicId topic, uint64_t index);
+  void note(const Result<void>& written);
   void refuse_fenced(std::vector<Request>& group);
   void complete(std::vector<Request>& group, const Result<void>& result);
   void remove_unneeded_segments();
@@ -150,6 +153,7 @@ class Store {
 
   mutable std::mutex index_mutex_;
   std::optional<Error> broken_;           // after a failed sync nothing is written any more
+  std::optional<Error> last_failure_;     // of the last write; nothing after one that succeeded
   std::map<uint64_t, Segment> segments_;  // all of them, the active one last
   std::unordered_map<TopicId, Extent> extents_;
   std::unordered_map<TopicId, std::vector<Location>> active_index_;

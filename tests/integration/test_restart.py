@@ -1,4 +1,6 @@
 """What a broker owes after kill -9 and after SIGTERM: everything with a receipt is there, nothing acknowledged comes again."""
+import os
+import subprocess
 import threading
 import time
 
@@ -6,7 +8,7 @@ import pulsar
 import pytest
 from pulsar import InitialPosition
 
-from support import wait_until
+from support import http_status, wait_until
 from test_bus import contents, nothing_more, produce, receive, RECEIVE_MS
 
 
@@ -157,3 +159,61 @@ def test_sigterm_ends_in_time_under_load_and_loses_nothing(workshop, connect, to
     while len(distinct) < sender.sent:
         distinct.add(int(consumer.receive(timeout_millis=RECEIVE_MS).data()))
     assert distinct == set(range(sender.sent))
+
+
+def test_a_topic_nobody_subscribed_to_is_there_after_a_restart(workshop, connect):
+    broker = workshop.standalone()
+    producer = connect(broker.url).create_producer("early", batching_enabled=False)
+    for round in range(3):
+        for i in range(10):
+            producer.send(f"{round}-{i}".encode())
+        if round % 2:
+            broker.process.stop()
+        else:
+            broker.kill()
+        broker.start()
+    consumer = connect(broker.url).subscribe("early", "late", initial_position=pulsar.InitialPosition.Earliest)
+    got = [consumer.receive(30000).data().decode() for _ in range(30)]
+    assert got == [f"{round}-{i}" for round in range(3) for i in range(10)]
+
+
+def test_a_full_disk_refuses_and_recovers(workshop, connect):
+    folder = workshop.folder / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small file system: {mounted.stderr.decode().strip()}")
+    try:
+        (folder / "filler").write_bytes(b"x" * 24_000_000)
+        broker = workshop.standalone(data=folder / "data")
+        client = connect(broker.url)
+        client.subscribe("full", "s").close()
+        producer = client.create_producer("full", batching_enabled=False, send_timeout_millis=0,
+                                          compression_type=pulsar.CompressionType.NONE)
+        stored = set()
+
+        def noted(result, i):
+            if result == pulsar.Result.Ok:
+                stored.add(i)
+        for i in range(60):
+            producer.send_async(b"%d " % i + os.urandom(500_000), lambda result, _, i=i: noted(result, i))
+        wait_until(lambda: http_status(broker.web + "/ready") == 503, "the broker says that it cannot store")
+        assert 0 < len(stored) < 60
+        # What is stored is read all the same.
+        reader = connect(broker.url).create_reader("full", pulsar.MessageId.earliest)
+        assert int(reader.read_next(30000).data().split()[0]) == 0
+        (folder / "filler").unlink()
+        again = connect(broker.url).create_producer("full", batching_enabled=False)
+        again.send(b"999 there is room again")
+        assert http_status(broker.web + "/ready") == 200
+        acknowledged = stored | {999}
+        broker.kill()
+        broker.start()
+        consumer = connect(broker.url).subscribe("full", "s")
+        seen = set()
+        while not acknowledged <= seen:
+            seen.add(int(consumer.receive(30000).data().split()[0]))
+        assert broker.process.output().count("No space left") < 20, "one line tells it, not thousands"
+        broker.kill()
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
