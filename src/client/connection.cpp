@@ -106,7 +106,14 @@ aio::Task<Result<void>> Connection::open(std::string host, std::string port,
 
 aio::Task<Result<void>> Connection::connect(std::string host, std::string port) {
   aio::asio::ip::basic_resolver<aio::asio::ip::tcp, aio::Executor> resolver(executor_);
-  const auto [unresolved, endpoints] = co_await resolver.async_resolve(host, port, aio::as_values);
+  auto [unresolved, endpoints] = co_await resolver.async_resolve(host, port, aio::as_values);
+  if (unresolved && host == "localhost") {
+    // Loopback by definition (RFC 6761), even where no file or server says so.
+    const std::string loopback = "127.0.0.1";
+    auto [failed, found] = co_await resolver.async_resolve(loopback, port, aio::as_values);
+    unresolved = failed;
+    endpoints = found;
+  }
   if (unresolved) co_return aio::to_error(unresolved);
   const auto [refused, endpoint] =
       co_await aio::asio::async_connect(socket_, endpoints, aio::as_values);

@@ -258,6 +258,7 @@ void refuse_unknown(connect::Kind kind, json::object& object, Problems& problems
   const auto is_in = [](const std::vector<std::string_view>& keys, std::string_view key) {
     return std::find(keys.begin(), keys.end(), key) != keys.end();
   };
+  const auto connectors = connect::registry();
   std::vector<std::string> unknown;
   for (const auto& [key, value] : object) {
     if (!is_in(known, key)) unknown.emplace_back(key);
@@ -265,8 +266,7 @@ void refuse_unknown(connect::Kind kind, json::object& object, Problems& problems
   for (const auto& key : unknown) {
     object.erase(key);
     const bool of_connector = std::any_of(
-        connect::registry().begin(), connect::registry().end(),
-        [&](const connect::Descriptor* connector) {
+        connectors.begin(), connectors.end(), [&](const connect::Descriptor* connector) {
           return connector->kind == kind &&
                  std::any_of(connector->fields.begin(), connector->fields.end(),
                              [&](const config::Field& field) { return field.key == key; });

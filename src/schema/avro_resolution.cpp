@@ -4,6 +4,7 @@
 
 #include <boost/json.hpp>
 #include <map>
+#include <memory>
 #include <set>
 
 namespace hulse::schema {
@@ -15,7 +16,8 @@ constexpr int kDepthMax = 200;
 
 // A parsed definition: named types are looked up by full name.
 struct Document {
-  json::value root;
+  std::unique_ptr<json::value>
+      root;  // stays where it is when the document moves: `named` points into it
   std::map<std::string, const json::object*> named;
 };
 
@@ -107,14 +109,14 @@ Result<void> index(const json::value& type, const std::string& space, Document& 
 Result<Document> parse(std::string_view text) {
   Document out;
   boost::system::error_code error;
-  out.root = json::parse(text, error);
+  out.root = std::make_unique<json::value>(json::parse(text, error));
   if (error) {
     // Pulsar's own primitives come as a bare word.
     if (!is_primitive(text))
       return Error(Code::invalid, "the definition is not JSON: " + error.message());
-    out.root = json::string(text);
+    *out.root = json::string(text);
   }
-  const auto indexed = index(out.root, "", out, "", 0);
+  const auto indexed = index(*out.root, "", out, "", 0);
   if (!indexed) return indexed.error();
   return out;
 }
@@ -270,7 +272,7 @@ Result<void> can_read(std::string_view reader, std::string_view writer) {
   if (!r) return r.error().with("the reader's schema");
   const auto w = parse(writer);
   if (!w) return w.error().with("the writer's schema");
-  return Resolution(*r, *w).check(r->root, "", w->root, "", "");
+  return Resolution(*r, *w).check(*r->root, "", *w->root, "", "");
 }
 
 bool same_definition(std::string_view a, std::string_view b) {
