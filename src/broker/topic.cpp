@@ -16,7 +16,7 @@ constexpr std::string_view kPart = "broker";
 constexpr uint64_t kLedgerEntriesMax = 50'000;  // Pulsar's managedLedgerMaxEntriesPerLedger
 constexpr size_t kLedgerBytesMax = 128 << 20;   // of ours: what a consumed ledger may hold on disk
 constexpr size_t kCopiedBytesMax = 32 << 10;
-// What a topic keeps for a subscription that is still to come (docs/decisions/0007).
+// What a topic keeps for a subscription that is still to come (docs/decisions/0004).
 constexpr uint64_t kUnsubscribedBytesMax = uint64_t{1} << 30;
 constexpr uint64_t kEarliestPart = UINT64_MAX;  // MessageId earliest is (-1, -1)
 constexpr uint64_t kLatestPart = INT64_MAX;     // and latest is (2^63-1, 2^63-1)
