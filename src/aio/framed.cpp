@@ -56,8 +56,8 @@ Task<Result<Bytes>> FrameReader::next() {
     if (stopped) co_return Error(Code::cancelled, "stopped");
     make_room(size);
     const size_t room = capacity_ - end_;
-    const auto [error, got] =
-        co_await socket_.async_read_some(asio::buffer(buffer_.get() + end_, room), as_values);
+    const asio::mutable_buffer space(buffer_.get() + end_, room);
+    const auto [error, got] = co_await stream_.read_some(space);
     if (error) co_return to_error(error);
     end_ += got;
     if (got == room) {
@@ -103,7 +103,7 @@ Task<Result<void>> FrameWriter::run() {
     }
     const bool stopped = co_await cancelled();
     if (stopped) co_return Error(Code::cancelled, "stopped");
-    const auto [error, written] = co_await asio::async_write(socket_, buffers, as_values);
+    const auto [error, written] = co_await stream_.write(buffers);
     if (error) co_return to_error(error);
     queued_bytes_ -= written;
     drained_.notify();

@@ -1,4 +1,4 @@
-// Length-prefixed frames on a socket: a reader that hands out slices of what it read, and a writer
+// Length-prefixed frames on a stream: a reader that hands out slices of what it read, and a writer
 // that gathers what waits into one write. Used by client and broker.
 #pragma once
 
@@ -7,16 +7,17 @@
 #include <string>
 
 #include "aio/event.h"
+#include "aio/stream.h"
 #include "aio/task.h"
 #include "base/bytes.h"
 
 namespace hulse::aio {
 
-// Frames of `u32 big-endian size · bytes`. Lives on the socket's executor.
+// Frames of `u32 big-endian size · bytes`. Lives on the stream's executor.
 class FrameReader {
  public:
-  FrameReader(Socket& socket, size_t frame_bytes_max)
-      : socket_(socket), frame_bytes_max_(frame_bytes_max) {}
+  FrameReader(Stream& stream, size_t frame_bytes_max)
+      : stream_(stream), frame_bytes_max_(frame_bytes_max) {}
 
   // The next frame without its size. The slice shares a buffer with its neighbours. Code::too_large
   // when the other side announces a frame above the limit (the connection is of no use then),
@@ -29,7 +30,7 @@ class FrameReader {
   size_t wanted() const;  // bytes from begin_ on that the frame at the front needs
   void make_room(size_t bytes);
 
-  Socket& socket_;
+  Stream& stream_;
   size_t frame_bytes_max_;
   std::shared_ptr<char[]> buffer_;
   size_t capacity_ = 0;
@@ -38,11 +39,11 @@ class FrameReader {
   size_t read_size_ = 4 << 10;  // grows with what the other side sends, shrinks when it is quiet
 };
 
-// Lives on the socket's executor. run() is the one coroutine that writes.
+// Lives on the stream's executor. run() is the one coroutine that writes.
 class FrameWriter {
  public:
-  FrameWriter(Socket& socket, Executor executor)
-      : socket_(socket), queued_(executor), drained_(executor) {}
+  FrameWriter(Stream& stream, Executor executor)
+      : stream_(stream), queued_(executor), drained_(executor) {}
 
   // Never blocks; order is kept. Whoever sends a lot looks at queued_bytes() first.
   void send(std::string head, Bytes body = {});
@@ -59,7 +60,7 @@ class FrameWriter {
     std::string head;
     Bytes body;
   };
-  Socket& socket_;
+  Stream& stream_;
   std::deque<Piece> pieces_;
   size_t queued_bytes_ = 0;
   Event queued_;

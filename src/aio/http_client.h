@@ -9,20 +9,9 @@
 #include "aio/clock.h"
 #include "aio/http_server.h"
 #include "aio/task.h"
-#include "base/secret.h"
+#include "aio/tls.h"
 
 namespace hulse::aio {
-
-struct TlsOptions {
-  bool verify_certificate = true;
-  bool verify_host = true;
-  std::string ca_file;    // PEM; empty: the system's
-  std::string cert_file;  // of the client: PEM, or PKCS12 by the names .p12 and .pfx
-  std::string key_file;   // PEM; empty: in cert_file
-  Secret key_password;
-  std::string ciphers;      // as OpenSSL spells them; empty: the library's choice
-  std::string version_min;  // "1.2" (default) or "1.3"
-};
 
 struct HttpClientOptions {
   size_t connections_max = 8;

@@ -10,6 +10,7 @@
 #include "aio/gate.h"
 #include "aio/listen.h"
 #include "aio/offload.h"
+#include "aio/stream.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -21,7 +22,49 @@ namespace http = beast::http;
 
 namespace {
 
-using Stream = beast::basic_stream<asio::ip::tcp, Executor>;
+// What Beast reads from and writes to: a socket with Beast's time limits, TLS on it if asked for.
+class HttpStream {
+ public:
+  using Plain = beast::basic_stream<asio::ip::tcp, Executor>;
+  using executor_type = Executor;
+
+  explicit HttpStream(Socket socket) : plain_(std::move(socket)) {}
+
+  executor_type get_executor() { return plain_.get_executor(); }
+  auto& socket() { return plain_.socket(); }
+  void expires_after(Duration time) { plain_.expires_after(time); }
+  void expires_never() { plain_.expires_never(); }
+  void cancel() { plain_.cancel(); }
+
+  Task<bool> accept_tls(TlsContext context) {
+    context_ = std::move(context);
+    tls_.emplace(plain_, *context_);
+    const auto [error] = co_await tls_->async_handshake(asio::ssl::stream_base::server, as_values);
+    if (error) log::info("http", "TLS handshake: {}", error.message());
+    co_return !error;
+  }
+  bool secure() const { return tls_.has_value(); }
+  std::string peer_common_name() {
+    return tls_ ? common_name_of_peer(tls_->native_handle()) : std::string();
+  }
+
+  template <class Buffers, class Token>
+  auto async_read_some(const Buffers& buffers, Token&& token) {
+    return tls_ ? tls_->async_read_some(buffers, std::forward<Token>(token))
+                : plain_.async_read_some(buffers, std::forward<Token>(token));
+  }
+  template <class Buffers, class Token>
+  auto async_write_some(const Buffers& buffers, Token&& token) {
+    return tls_ ? tls_->async_write_some(buffers, std::forward<Token>(token))
+                : plain_.async_write_some(buffers, std::forward<Token>(token));
+  }
+
+ private:
+  Plain plain_;
+  TlsContext context_;
+  std::optional<asio::ssl::stream<Plain&>> tls_;
+};
+
 using Parser = http::request_parser<http::string_body>;
 
 // After a refusal the client may still be sending: it reads our answer only if we do not reset the
@@ -37,7 +80,7 @@ HttpResponse refusal(unsigned status, std::string text) {
   return response;
 }
 
-HttpRequest to_request(Parser& parser, std::string peer) {
+HttpRequest to_request(Parser& parser, std::string peer, HttpStream& stream) {
   auto message = parser.release();
   HttpRequest request;
   request.method = std::string(message.method_string());
@@ -47,6 +90,8 @@ HttpRequest to_request(Parser& parser, std::string peer) {
   }
   request.body = std::move(message.body());
   request.peer = std::move(peer);
+  request.secure = stream.secure();
+  request.peer_common_name = stream.peer_common_name();
   return request;
 }
 
@@ -83,7 +128,7 @@ std::optional<HttpResponse> answer_to(const boost::system::error_code& error) {
   return std::nullopt;
 }
 
-Task<void> drain(Stream& stream) {
+Task<void> drain(HttpStream& stream) {
   beast::error_code error;
   stream.socket().shutdown(asio::socket_base::shutdown_send, error);
   stream.expires_after(kDrainTime);
@@ -121,9 +166,10 @@ struct HttpServer::Worker {
 
   Executor executor;
   Gate gate;
-  Event changed;               // a connection ended
-  std::list<Stream*> waiting;  // connections between two requests: nothing is lost by ending them
-  size_t busy = 0;             // connections with a request
+  Event changed;  // a connection ended
+  std::list<HttpStream*>
+      waiting;      // connections between two requests: nothing is lost by ending them
+  size_t busy = 0;  // connections with a request
   bool stopping = false;
 };
 
@@ -181,8 +227,9 @@ struct HttpServer::State {
   }
 
   // Reads one request into `parser`; the answer to give instead when it cannot be taken.
-  Task<boost::system::error_code> read(Worker& worker, Stream& stream, beast::flat_buffer& buffer,
-                                       Parser& parser, Reservation& reservation) {
+  Task<boost::system::error_code> read(Worker& worker, HttpStream& stream,
+                                       beast::flat_buffer& buffer, Parser& parser,
+                                       Reservation& reservation) {
     stream.expires_after(options.head_time_max);
     const auto [bad_head, head_bytes] =
         co_await http::async_read_header(stream, buffer, parser, as_values);
@@ -214,7 +261,7 @@ struct HttpServer::State {
     co_return boost::system::error_code();
   }
 
-  Task<bool> write(Worker& worker, Stream& stream, HttpResponse response, unsigned version,
+  Task<bool> write(Worker& worker, HttpStream& stream, HttpResponse response, unsigned version,
                    bool head, bool keep_alive) {
     auto message = to_message(std::move(response), version, keep_alive);
     // The handler was cancelled at a stop: its answer goes out if the client takes it now.
@@ -230,7 +277,7 @@ struct HttpServer::State {
   }
 
   // False when the connection ends before the next request.
-  Task<bool> wait_for_request(Worker& worker, Stream& stream, beast::flat_buffer& buffer) {
+  Task<bool> wait_for_request(Worker& worker, HttpStream& stream, beast::flat_buffer& buffer) {
     if (buffer.size() > 0) co_return !worker.stopping;
     if (worker.stopping) co_return false;
     stream.expires_after(options.idle_time_max);
@@ -242,7 +289,7 @@ struct HttpServer::State {
     co_return !failed;
   }
 
-  Task<void> serve(Worker& worker, Stream& stream) {
+  Task<void> serve(Worker& worker, HttpStream& stream) {
     boost::system::error_code error;
     const auto remote = stream.socket().remote_endpoint(error);
     if (error) co_return;
@@ -260,7 +307,7 @@ struct HttpServer::State {
     }
   }
 
-  Task<bool> one_request(Worker& worker, Stream& stream, beast::flat_buffer& buffer,
+  Task<bool> one_request(Worker& worker, HttpStream& stream, beast::flat_buffer& buffer,
                          std::string peer) {
     Parser parser;
     parser.header_limit(static_cast<uint32_t>(options.head_bytes_max));
@@ -278,7 +325,7 @@ struct HttpServer::State {
     const unsigned version = parser.get().version();
     const bool head = parser.get().method() == http::verb::head;
     const bool keep_alive = parser.get().keep_alive();
-    auto request = to_request(parser, std::move(peer));
+    auto request = to_request(parser, std::move(peer), stream);
     stream.expires_never();
     auto response = co_await handle(std::move(request));
     const bool stay = keep_alive && !worker.stopping;
@@ -286,10 +333,16 @@ struct HttpServer::State {
     co_return more;
   }
 
-  static Task<void> run_connection(std::shared_ptr<State> state, Worker& worker, Socket socket) {
+  static Task<void> run_connection(std::shared_ptr<State> state, Worker& worker, Socket socket,
+                                   TlsContext tls) {
     {
-      Stream stream(std::move(socket));
-      co_await state->serve(worker, stream);
+      HttpStream stream(std::move(socket));
+      bool ready = true;
+      if (tls) {
+        stream.expires_after(state->options.head_time_max);
+        ready = co_await stream.accept_tls(std::move(tls));
+      }
+      if (ready) co_await state->serve(worker, stream);
       boost::system::error_code ignored;
       stream.socket().shutdown(asio::socket_base::shutdown_both, ignored);
     }
@@ -355,12 +408,14 @@ Task<void> HttpServer::accept(std::shared_ptr<State> state) {
     }
     state->connections += 1;
     // The gate belongs to the worker's executor.
-    asio::post(worker.executor, [state, &worker, taken = std::move(socket)]() mutable {
+    auto tls = state->options.tls ? state->options.tls->context() : nullptr;
+    asio::post(worker.executor, [state, &worker, tls, taken = std::move(socket)]() mutable {
       if (worker.stopping || worker.gate.closing()) {
         state->connections -= 1;
         return;
       }
-      worker.gate.spawn("HTTP connection", State::run_connection(state, worker, std::move(taken)));
+      worker.gate.spawn("HTTP connection",
+                        State::run_connection(state, worker, std::move(taken), tls));
     });
   }
 }

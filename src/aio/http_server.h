@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,6 +16,7 @@
 
 #include "aio/clock.h"
 #include "aio/task.h"
+#include "aio/tls.h"
 
 namespace hulse::aio {
 
@@ -28,7 +30,9 @@ struct HttpRequest {
   std::string target;  // path and query as sent: "/admin/v3/sinks?x=1"
   HttpHeaders headers;
   std::string body;
-  std::string peer;  // "127.0.0.1:50000"
+  std::string peer;              // "127.0.0.1:50000"
+  bool secure = false;           // it came over TLS
+  std::string peer_common_name;  // of the client's trusted certificate, if there is one
 
   std::string_view path() const;   // of the target, without the query
   std::string_view query() const;  // what follows the question mark
@@ -48,6 +52,7 @@ using HttpHandler = std::function<Task<HttpResponse>(HttpRequest)>;
 struct HttpServerOptions {
   std::string host = "127.0.0.1";  // an address or a name
   uint16_t port = 0;               // 0: any free one
+  std::optional<TlsServer> tls;    // HTTPS
   // Where connections live, in turn; empty: the executor that start() was given.
   std::vector<Executor> workers;
   size_t head_bytes_max = 16 * 1024;

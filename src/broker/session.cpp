@@ -16,11 +16,11 @@ constexpr uint64_t kNoRequest = UINT64_MAX;  // request id -1: the broker speaks
 
 Session::Session(Broker& broker, aio::Socket socket, std::string address)
     : broker_(broker),
-      socket_(std::move(socket)),
+      stream_(std::move(socket)),
       address_(std::move(address)),
       gate_(broker.shared().executor),
-      reader_(socket_, broker.options().message_bytes_max + wire::kFrameOverheadMax),
-      writer_(socket_, broker.shared().executor),
+      reader_(stream_, broker.options().message_bytes_max + wire::kFrameOverheadMax),
+      writer_(stream_, broker.shared().executor),
       synced_(broker.shared().executor) {}
 
 Session::~Session() = default;
@@ -44,8 +44,7 @@ aio::Task<void> Session::run() {
 
 void Session::let_go() {
   ended_ = true;
-  boost::system::error_code ignored;
-  socket_.close(ignored);
+  stream_.close();
   const auto producers = std::move(producers_);
   producers_.clear();
   for (const auto& [id, producer] : producers) producer->topic->remove_producer(producer);
@@ -78,8 +77,7 @@ aio::Task<Result<void>> Session::read() {
 aio::Task<void> Session::write() {
   const auto ended = co_await writer_.run();
   if (!ended && ended.error().code() != Code::cancelled) {
-    boost::system::error_code ignored;
-    socket_.close(ignored);  // ends the reader
+    stream_.close();  // ends the reader
   }
 }
 
@@ -103,8 +101,7 @@ aio::Task<void> Session::keep_alive() {
       log::info(kPart, "closing the connection of {}: {}", address_,
                 connected_ ? "nothing was heard of it, not even the answer to a ping"
                            : "it did not say CONNECT");
-      boost::system::error_code ignored;
-      socket_.close(ignored);
+      stream_.close();
       co_return;
     }
     heard_ = false;

@@ -71,7 +71,7 @@ class Session : public Link, public std::enable_shared_from_this<Session> {
   std::shared_ptr<Consumer> consumer(uint64_t id) const;
 
   Broker& broker_;
-  aio::Socket socket_;
+  aio::Stream stream_;
   const std::string address_;
   aio::Gate gate_;
   aio::FrameReader reader_;

@@ -83,10 +83,10 @@ bool can_pass(const Error& error) {
 
 Connection::Connection(aio::Executor executor)
     : executor_(executor),
-      socket_(executor),
+      stream_(aio::Socket(executor)),
       gate_(executor),
-      reader_(socket_, wire::kMessageBytesMax + wire::kFrameOverheadMax),
-      writer_(socket_, executor) {}
+      reader_(stream_, wire::kMessageBytesMax + wire::kFrameOverheadMax),
+      writer_(stream_, executor) {}
 
 Connection::~Connection() = default;
 
@@ -96,8 +96,7 @@ aio::Task<Result<void>> Connection::open(std::string host, std::string port,
   auto opened = co_await aio::with_timeout(timeout, "connecting to " + where_, connect(host, port));
   if (!opened) {
     closed_ = true;
-    boost::system::error_code ignored;
-    socket_.close(ignored);
+    stream_.close();
     if (opened.error().code() == Code::timeout) co_return opened.error();
     co_return opened.error().with("connecting to " + where_);
   }
@@ -116,10 +115,10 @@ aio::Task<Result<void>> Connection::connect(std::string host, std::string port) 
   }
   if (unresolved) co_return aio::to_error(unresolved);
   const auto [refused, endpoint] =
-      co_await aio::asio::async_connect(socket_, endpoints, aio::as_values);
+      co_await aio::asio::async_connect(stream_.socket(), endpoints, aio::as_values);
   if (refused) co_return aio::to_error(refused);
   boost::system::error_code ignored;
-  socket_.set_option(aio::asio::ip::tcp::no_delay(true), ignored);
+  stream_.socket().set_option(aio::asio::ip::tcp::no_delay(true), ignored);
 
   pb::BaseCommand hello;
   hello.set_type(pb::BaseCommand::CONNECT);
@@ -128,8 +127,8 @@ aio::Task<Result<void>> Connection::connect(std::string host, std::string port) 
   connect->set_auth_method_name("none");
   connect->set_protocol_version(wire::kProtocolVersion);
   const std::string frame = wire::encode_frame(hello);
-  const auto [unsent, sent] =
-      co_await aio::asio::async_write(socket_, aio::asio::buffer(frame), aio::as_values);
+  const auto bytes_of_frame = aio::asio::buffer(frame);
+  const auto [unsent, sent] = co_await stream_.write(bytes_of_frame);
   if (unsent) co_return aio::to_error(unsent);
   for (;;) {
     const auto bytes = co_await reader_.next();
@@ -169,8 +168,7 @@ aio::Task<void> Connection::run() {
 }
 
 void Connection::close(const Error& why) {
-  boost::system::error_code ignored;
-  socket_.close(ignored);
+  stream_.close();
   if (closed_) return;
   closed_ = true;
   why_closed_ = why.cancelled() ? why : Error(Code::unavailable, why.text());
@@ -202,8 +200,7 @@ aio::Task<Result<void>> Connection::read() {
 aio::Task<void> Connection::write() {
   const auto ended = co_await writer_.run();
   if (!ended && !ended.error().cancelled()) {
-    boost::system::error_code ignored;
-    socket_.close(ignored);  // ends the reader, which ends the rest
+    stream_.close();  // ends the reader, which ends the rest
   }
 }
 
@@ -214,8 +211,7 @@ aio::Task<void> Connection::keep_alive() {
     if (!heard_) {
       log::warn(kPart, "{} has not answered for {} s; connecting again", where_,
                 2 * kKeepAlive.count());
-      boost::system::error_code ignored;
-      socket_.close(ignored);
+      stream_.close();
       co_return;
     }
     heard_ = false;

@@ -73,7 +73,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void close(const Error& why);
 
   aio::Executor executor_;
-  aio::Socket socket_;
+  aio::Stream stream_;
   aio::Gate gate_;
   aio::FrameReader reader_;
   aio::FrameWriter writer_;
