@@ -63,6 +63,7 @@ TEST(Token, SharedSecret) {
   ASSERT_TRUE(identity) << identity.error().text();
   EXPECT_EQ(identity->role, "admin");
   EXPECT_EQ(identity->expires_ms, 0);
+  EXPECT_TRUE(tokens.verify(*token + "\n", kNow)) << "as read from a file";
   const auto other = create_token("admin", "HS256", create_secret_key(), 0);
   EXPECT_THAT(tokens.verify(*other, kNow).error().text(), HasSubstr("signature"));
   for (const char* bad : {"", "x", "a.b.c", "...", "eyJhbGciOiJIUzI1NiJ9.e30.AAAA"})

@@ -1,9 +1,9 @@
 #include "broker/broker.h"
 
-#include <boost/asio/ip/address.hpp>
 #include <charconv>
 #include <set>
 
+#include "aio/listen.h"
 #include "aio/offload.h"
 #include "base/log.h"
 #include "broker/session.h"
@@ -13,8 +13,11 @@ namespace hulse::broker {
 namespace {
 
 constexpr std::string_view kPart = "broker";
-constexpr int kListenBacklog = 1024;
 constexpr auto kHousekeeping = std::chrono::seconds(30);
+
+const std::string& advertised_host(const Options& options) {
+  return options.advertised_host.empty() ? options.host : options.advertised_host;
+}
 
 }  // namespace
 
@@ -23,7 +26,8 @@ Broker::Broker(Options options, storage::Store& store, aio::Executor executor, a
       shared_{store, executor, disk},
       namespaces_(store, executor),
       schemas_(store),
-      gate_(executor) {}
+      gate_(executor),
+      authorization_(options_.authorization, options_.super_roles, namespaces_) {}
 
 Broker::~Broker() = default;
 
@@ -76,40 +80,43 @@ Result<void> Broker::load() {
 }
 
 aio::Task<Result<void>> Broker::start() {
+  auto authenticator = auth::Authenticator::load(options_.authentication);
+  if (!authenticator) co_return authenticator.error();
+  authenticator_ = std::move(*authenticator);
   const auto loaded = co_await aio::offload(shared_.disk, [this] { return load(); });
   if (!loaded) co_return loaded.error();
-  const std::string where = fmt::format("{}:{}", options_.host, options_.port);
-  boost::system::error_code error;
-  const auto address = aio::asio::ip::make_address(
-      options_.host == "localhost" ? "127.0.0.1" : options_.host, error);
-  if (error) {
-    co_return Error(Code::invalid,
-                    fmt::format("\"{}\" is not an address to listen on", options_.host));
+  auto listening = co_await listen(options_.port, std::nullopt);
+  if (!listening) co_return listening;
+  if (options_.tls_port) {
+    auto tls = aio::TlsServer::load(options_.tls);
+    if (!tls) co_return tls.error();
+    listening = co_await listen(*options_.tls_port, std::move(*tls));
+    if (!listening) co_return listening;
   }
-  const aio::Endpoint endpoint(address, options_.port);
-  auto acceptor = std::make_unique<aio::Acceptor>(shared_.executor);
-  acceptor->open(endpoint.protocol(), error);
-  if (!error) acceptor->set_option(aio::Acceptor::reuse_address(true), error);
-  if (!error) acceptor->bind(endpoint, error);
-  if (!error) acceptor->listen(kListenBacklog, error);
-  if (error == boost::system::errc::address_in_use) {
-    co_return Error(Code::busy,
-                    fmt::format("port {} of {} is taken by another program; stop it or choose "
-                                "another one with --broker-port",
-                                options_.port, options_.host));
-  }
-  if (error) co_return aio::to_error(error).with("listening on " + where);
-  port_ = acceptor->local_endpoint().port();
-  acceptor_ = std::move(acceptor);
-  gate_.spawn("accept", accept());
+  for (const auto& listener : listeners_) gate_.spawn("accept", accept(*listener));
   gate_.spawn("housekeeping", keep_house());
   co_return Result<void>();
 }
 
-aio::Task<void> Broker::accept() {
+aio::Task<Result<void>> Broker::listen(uint16_t port, std::optional<aio::TlsServer> tls) {
+  auto acceptor = co_await aio::listen(options_.host, port);
+  if (!acceptor && acceptor.error().code() == Code::busy) {
+    co_return Error(Code::busy,
+                    fmt::format("port {} of {} is taken by another program; stop it or choose "
+                                "another one with --broker-port{}",
+                                port, options_.host, tls ? "-tls" : ""));
+  }
+  if (!acceptor) co_return acceptor.error();
+  const uint16_t bound = acceptor->local_endpoint().port();
+  listeners_.push_back(
+      std::make_unique<Listener>(Listener{std::move(*acceptor), std::move(tls), bound}));
+  co_return Result<void>();
+}
+
+aio::Task<void> Broker::accept(Listener& listener) {
   for (;;) {
     aio::Socket socket(shared_.executor);
-    const auto [error] = co_await acceptor_->async_accept(socket, aio::as_values);
+    const auto [error] = co_await listener.acceptor.async_accept(socket, aio::as_values);
     if (error == aio::asio::error::operation_aborted) co_return;
     if (error) {
       // Out of descriptors, for one: what is there goes on, and new ones get in when it is over.
@@ -121,16 +128,18 @@ aio::Task<void> Broker::accept() {
     boost::system::error_code ignored;
     socket.set_option(aio::asio::ip::tcp::no_delay(true), ignored);
     const auto peer = socket.remote_endpoint(ignored);
-    auto session = std::make_shared<Session>(*this, std::move(socket), aio::to_string(peer));
+    auto tls = listener.tls ? listener.tls->context() : nullptr;
+    auto session =
+        std::make_shared<Session>(*this, std::move(socket), std::move(tls), aio::to_string(peer));
     gate_.spawn("connection of " + session->address(), session->run());
   }
 }
 
 aio::Task<void> Broker::stop() {
   stopping_ = true;
-  if (acceptor_) {
+  for (const auto& listener : listeners_) {
     boost::system::error_code ignored;
-    acceptor_->close(ignored);
+    listener->acceptor.close(ignored);
   }
   const auto topics = std::move(topics_);
   topics_.clear();
@@ -155,7 +164,12 @@ aio::Task<void> Broker::settle() {
 }
 
 std::string Broker::service_url() const {
-  return fmt::format("pulsar://{}:{}", options_.host, port_);
+  return fmt::format("pulsar://{}:{}", advertised_host(options_), listeners_.front()->port);
+}
+
+std::string Broker::service_url_tls() const {
+  if (listeners_.size() < 2) return {};
+  return fmt::format("pulsar+ssl://{}:{}", advertised_host(options_), listeners_.back()->port);
 }
 
 std::optional<Topic::Refusal> Broker::refuse(const wire::TopicName& name) const {

@@ -12,6 +12,9 @@
 
 #include "aio/gate.h"
 #include "aio/task.h"
+#include "aio/tls.h"
+#include "auth/authenticator.h"
+#include "broker/authorization.h"
 #include "broker/namespaces.h"
 #include "broker/schemas.h"
 #include "broker/topic.h"
@@ -25,6 +28,13 @@ inline constexpr const char* kServerVersion = "Hulse 0.1.0";
 struct Options {
   std::string host = "127.0.0.1";
   uint16_t port = 6650;
+  std::string advertised_host;       // what clients are told to connect to; empty: `host`
+  std::optional<uint16_t> tls_port;  // none: no TLS
+  aio::TlsServerOptions tls;
+  auth::Options authentication;
+  bool authorization = false;
+  std::vector<std::string> super_roles;
+  aio::Duration authentication_check = std::chrono::seconds(60);  // of tokens that expire
   size_t message_bytes_max = wire::kMessageBytesMax;
   // Of one connection: what may be received and not synced, and what may wait to be written to it.
   size_t unsynced_bytes_max = 16 << 20;
@@ -46,6 +56,17 @@ class Broker {
 
   // pulsar://host:port
   std::string service_url() const;
+  // pulsar+ssl://host:port; empty without TLS.
+  std::string service_url_tls() const;
+  // Of the web interface, as clients reach it; empty: there is none. Told by whoever serves it.
+  void set_web_urls(std::string http, std::string https) {
+    web_url_ = std::move(http);
+    web_url_tls_ = std::move(https);
+  }
+  const std::string& web_url() const { return web_url_; }
+  const std::string& web_url_tls() const { return web_url_tls_; }
+  const auth::Authenticator& authenticator() const { return authenticator_; }
+  const Authorization& authorization() const { return authorization_; }
   const Options& options() const { return options_; }
 
   // ---- on the strand
@@ -78,7 +99,13 @@ class Broker {
 
  private:
   Result<void> load();
-  aio::Task<void> accept();
+  struct Listener {
+    aio::Acceptor acceptor;
+    std::optional<aio::TlsServer> tls;
+    uint16_t port = 0;
+  };
+  aio::Task<Result<void>> listen(uint16_t port, std::optional<aio::TlsServer> tls);
+  aio::Task<void> accept(Listener& listener);
   aio::Task<void> keep_house();
   std::shared_ptr<Topic> load_topic(const std::string& name, const wire::TopicName& parsed,
                                     std::optional<Topic::Refusal>& refusal);
@@ -93,8 +120,11 @@ class Broker {
   aio::Gate gate_;
   bool stopping_ = false;
   std::set<std::string> leaving_;  // topics that are being unloaded or removed
-  std::unique_ptr<aio::Acceptor> acceptor_;
-  uint16_t port_ = 0;
+  auth::Authenticator authenticator_;
+  const Authorization authorization_;
+  std::vector<std::unique_ptr<Listener>> listeners_;  // the plain one first
+  std::string web_url_;
+  std::string web_url_tls_;
   uint64_t boot_ = 0;
   uint64_t producers_named_ = 0;
   std::map<std::string, TopicRecord> records_;  // of every topic, loaded or not

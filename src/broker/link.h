@@ -38,6 +38,7 @@ class Link {
   virtual void forget_producer(uint64_t producer_id) = 0;
   virtual std::string address() const = 0;  // "127.0.0.1:40312"
   virtual const std::string& client_version() const = 0;
+  virtual const std::string& role() const = 0;  // empty without authentication
 };
 
 class Topic;

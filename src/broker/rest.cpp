@@ -3,6 +3,9 @@
 #include <boost/url/parse.hpp>
 #include <boost/url/url_view.hpp>
 
+#include "aio/clock.h"
+#include "aio/offload.h"
+#include "base/log.h"
 #include "broker/rest_common.h"
 #include "broker/subscription.h"
 
@@ -61,6 +64,21 @@ std::map<std::string, std::string> parameters(std::string_view target) {
   if (!parsed) return out;
   for (const auto& parameter : parsed->params()) out[parameter.key] = parameter.value;
   return out;
+}
+
+aio::Task<Result<auth::Identity>> identify(Broker& broker, const aio::HttpRequest& request) {
+  auto credentials = auth::Authenticator::from_http(
+      aio::find_header(request.headers, "Authorization"), request.peer_common_name);
+  if (!credentials) co_return credentials.error();
+  const auto& authenticator = broker.authenticator();
+  const int64_t now = aio::wall_ms();
+  if (credentials->method != "basic") co_return authenticator.check(*credentials, now);
+  // A strong password hash takes its time on purpose.
+  const auto identity = co_await aio::offload(
+      broker.shared().disk, [&authenticator, shown = std::move(*credentials), now] {
+        return authenticator.check(shown, now);
+      });
+  co_return identity;
 }
 
 std::optional<aio::HttpResponse> handle_broker(Call& call) {
@@ -127,7 +145,19 @@ aio::HttpResponse done(const Result<void>& result) {
 }
 
 aio::Task<aio::HttpResponse> handle(Broker& broker, aio::HttpRequest request) {
-  Call call{broker, request, segments(request.path()), parameters(request.target)};
+  auto identity = co_await identify(broker, request);
+  Call call{broker, request, segments(request.path()), parameters(request.target),
+            std::move(identity)};
+  if (auto forbidden = forbid(call)) {
+    log::info("http", "{} {} {} from {}: {}", forbidden->status, request.method, request.path(),
+              request.peer, forbidden->body);
+    co_return std::move(*forbidden);
+  }
+  if (!call.get() && request.method != "HEAD") {
+    log::info("http", "{} {} by {} from {}", request.method, request.path(),
+              call.identity && !call.identity->role.empty() ? call.identity->role : "anybody",
+              request.peer);
+  }
   if (auto own = handle_broker(call)) co_return std::move(*own);
   auto answered = co_await handle_namespaces(call);
   if (!answered) answered = co_await handle_topics(call);

@@ -22,6 +22,7 @@ struct Call {
   const aio::HttpRequest& request;
   std::vector<std::string> parts;  // of the path, decoded
   std::map<std::string, std::string> query;
+  Result<auth::Identity> identity;  // or why it is not known who asks
 
   // Whether the path from `offset` on is `words`; "*" stands for any one part.
   bool is(size_t offset, std::initializer_list<std::string_view> words) const;
@@ -41,6 +42,9 @@ aio::HttpResponse refuse(unsigned status, std::string reason);  // {"reason": â€
 aio::HttpResponse no_content();
 // 204, or 500 with the words of what failed.
 aio::HttpResponse done(const Result<void>& result);
+
+// The refusal of a call that its role may not make; rest_authorization.cpp.
+std::optional<aio::HttpResponse> forbid(const Call& call);
 
 // Each answers nothing when the path is not its own.
 aio::Task<std::optional<aio::HttpResponse>> handle_namespaces(Call& call);

@@ -28,7 +28,7 @@ json::object metadata(const std::map<std::string, std::string>& pairs) {
 }
 
 json::object consumer_stats(const Consumer& consumer) {
-  return {{"appId", ""},
+  return {{"appId", consumer.link->role()},
           {"consumerName", consumer.name},
           {"msgOutCounter", consumer.messages_out},
           {"bytesOutCounter", consumer.bytes_out},

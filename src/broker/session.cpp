@@ -1,5 +1,7 @@
 #include "broker/session.h"
 
+#include "aio/offload.h"
+#include "aio/timeout.h"
 #include "base/log.h"
 #include "broker/subscription.h"
 
@@ -14,9 +16,10 @@ constexpr uint64_t kNoRequest = UINT64_MAX;  // request id -1: the broker speaks
 
 }  // namespace
 
-Session::Session(Broker& broker, aio::Socket socket, std::string address)
+Session::Session(Broker& broker, aio::Socket socket, aio::TlsContext tls, std::string address)
     : broker_(broker),
       stream_(std::move(socket)),
+      tls_(std::move(tls)),
       address_(std::move(address)),
       gate_(broker.shared().executor),
       reader_(stream_, broker.options().message_bytes_max + wire::kFrameOverheadMax),
@@ -27,9 +30,19 @@ Session::~Session() = default;
 
 aio::Task<void> Session::run() {
   const auto self = shared_from_this();
+  if (tls_) {
+    const auto secure = co_await aio::with_timeout(kKeepAlive, "the connection of " + address_,
+                                                   stream_.accept_tls(tls_));
+    if (!secure) {
+      if (!secure.error().cancelled()) log::info(kPart, "{}", secure.error().text());
+      stream_.close();
+      co_return;
+    }
+  }
   gate_.spawn("writer", write());
   gate_.spawn("refill", refill());
   gate_.spawn("keep-alive", keep_alive());
+  if (broker_.authenticator().enabled()) gate_.spawn("expiry", watch_expiry());
   const auto ended = co_await read();
   if (!ended && ended.error().code() != Code::cancelled) {
     log::debug(kPart, "connection of {} ended: {}", address_, ended.error().text());
@@ -60,7 +73,14 @@ aio::Task<Result<void>> Session::read() {
     heard_ = true;
     auto frame = wire::parse_frame(*bytes);
     if (!frame) co_return frame.error();
-    const auto handled = handle(std::move(*frame));
+    Result<void> handled;
+    if (frame->command.type() == pb::BaseCommand::CONNECT) {
+      handled = co_await on_connect(std::move(*frame->command.mutable_connect()));
+    } else if (frame->command.type() == pb::BaseCommand::AUTH_RESPONSE) {
+      handled = co_await on_auth_response(std::move(*frame->command.mutable_authresponse()));
+    } else {
+      handled = handle(std::move(*frame));
+    }
     if (!handled) co_return handled.error();
     // Who does not read its answers is not listened to: they would pile up here.
     while (writer_.queued_bytes() > kUnwrittenTimes * broker_.options().unwritten_bytes_max) {
@@ -109,6 +129,14 @@ aio::Task<void> Session::keep_alive() {
     ping.set_type(pb::BaseCommand::PING);
     ping.mutable_ping();
     send(ping);
+  }
+}
+
+aio::Task<void> Session::watch_expiry() {
+  for (;;) {
+    const bool slept = co_await aio::sleep(broker_.options().authentication_check);
+    if (!slept) co_return;
+    check_expiry();
   }
 }
 
@@ -173,13 +201,12 @@ std::shared_ptr<Consumer> Session::consumer(uint64_t id) const {
 
 Result<void> Session::handle(wire::Frame frame) {
   const auto& command = frame.command;
-  if (!connected_ && command.type() != pb::BaseCommand::CONNECT &&
-      command.type() != pb::BaseCommand::PING && command.type() != pb::BaseCommand::PONG) {
+  if (!connected_ && command.type() != pb::BaseCommand::PING &&
+      command.type() != pb::BaseCommand::PONG) {
     return Error(Code::invalid,
                  fmt::format("{} before CONNECT", pb::BaseCommand::Type_Name(command.type())));
   }
   switch (command.type()) {
-    case pb::BaseCommand::CONNECT: return on_connect(command.connect());
     case pb::BaseCommand::PING: {
       pb::BaseCommand pong;
       pong.set_type(pb::BaseCommand::PONG);
@@ -264,10 +291,56 @@ Result<void> Session::handle(wire::Frame frame) {
   }
 }
 
-Result<void> Session::on_connect(const pb::CommandConnect& command) {
-  if (connected_) return Error(Code::invalid, "a second CONNECT");
-  connected_ = true;
+// ---- who it is
+
+aio::Task<Result<void>> Session::authenticate(auth::Credentials credentials) {
+  const auto& authenticator = broker_.authenticator();
+  const int64_t now = aio::wall_ms();
+  credentials.certificate_name = stream_.peer_common_name();
+  Result<auth::Identity> identity = auth::Identity{};
+  if (credentials.method == "basic") {
+    // A strong password hash takes its time on purpose.
+    identity = co_await aio::offload(broker_.shared().disk, [&authenticator, credentials, now] {
+      return authenticator.check(credentials, now);
+    });
+  } else {
+    identity = authenticator.check(credentials, now);
+  }
+  if (!identity) {
+    log::info(kPart, "refused {} ({}): {}", address_, client_version_, identity.error().text());
+    error(kNoRequest, pb::AuthenticationError, identity.error().text());
+    co_await say_goodbye();
+    co_return Error(Code::permission, identity.error().text());
+  }
+  if (connected_ && identity->role != identity_.role) {
+    error(kNoRequest, pb::AuthenticationError, "the role may not change within a connection");
+    co_await say_goodbye();
+    co_return Error(Code::permission,
+                    fmt::format("role {} wants to be {}", identity_.role, identity->role));
+  }
+  identity_ = std::move(*identity);
+  co_return Result<void>();
+}
+
+// Lets what was sent go out before the connection is closed.
+aio::Task<void> Session::say_goodbye() {
+  const auto until = aio::Clock::now() + std::chrono::seconds(1);
+  while (writer_.queued_bytes() > 0) {
+    const bool woken = co_await writer_.drained().wait_until(until);
+    if (!woken) co_return;
+  }
+}
+
+aio::Task<Result<void>> Session::on_connect(pb::CommandConnect command) {
+  if (connected_) co_return Error(Code::invalid, "a second CONNECT");
   client_version_ = command.client_version();
+  can_refresh_ = command.feature_flags().supports_auth_refresh();
+  auth::Credentials credentials;
+  credentials.method = command.auth_method_name();
+  credentials.data = Secret(command.auth_data());
+  const auto known = co_await authenticate(std::move(credentials));
+  if (!known) co_return known;
+  connected_ = true;
   pb::BaseCommand answer;
   answer.set_type(pb::BaseCommand::CONNECTED);
   auto* connected = answer.mutable_connected();
@@ -277,7 +350,46 @@ Result<void> Session::on_connect(const pb::CommandConnect& command) {
   connected->mutable_feature_flags()->set_supports_get_partitioned_metadata_without_auto_creation(
       true);
   send(answer);
-  return {};
+  co_return Result<void>();
+}
+
+aio::Task<Result<void>> Session::on_auth_response(pb::CommandAuthResponse command) {
+  if (!connected_) co_return Error(Code::invalid, "AUTH_RESPONSE before CONNECT");
+  challenged_ = false;
+  auth::Credentials credentials;
+  credentials.method = command.response().auth_method_name();
+  credentials.data = Secret(command.response().auth_data());
+  const auto known = co_await authenticate(std::move(credentials));
+  co_return known;
+}
+
+// A client whose token has expired is asked for a fresh one; whoever has none is let go.
+void Session::check_expiry() {
+  if (!connected_ || identity_.expires_ms == 0 || aio::wall_ms() < identity_.expires_ms) return;
+  if (!can_refresh_ || challenged_) {
+    log::info(kPart, "closing the connection of {} ({}): its token has expired", address_,
+              client_version_);
+    stream_.close();
+    return;
+  }
+  challenged_ = true;
+  pb::BaseCommand ask;
+  ask.set_type(pb::BaseCommand::AUTH_CHALLENGE);
+  auto* challenge = ask.mutable_authchallenge();
+  challenge->set_server_version(std::string(kServerVersion));
+  challenge->set_protocol_version(wire::kProtocolVersion);
+  challenge->mutable_challenge()->set_auth_method_name("token");
+  challenge->mutable_challenge()->set_auth_data("PulsarAuthRefresh");
+  send(ask);
+}
+
+std::optional<Topic::Refusal> Session::forbid(Action action, const std::string& topic,
+                                              const std::string& subscription) const {
+  const auto name = wire::TopicName::parse(topic);
+  // A name that cannot be is refused by whoever looks for the topic.
+  if (!name || broker_.authorization().may(action, *name, identity_.role, subscription))
+    return std::nullopt;
+  return Topic::Refusal{pb::AuthorizationError, refusal_text(action, *name, identity_.role)};
 }
 
 void Session::on_partitions(const pb::CommandPartitionedTopicMetadata& command) {
@@ -286,7 +398,8 @@ void Session::on_partitions(const pb::CommandPartitionedTopicMetadata& command) 
   auto* response = answer.mutable_partitionmetadataresponse();
   response->set_request_id(command.request_id());
   const auto name = wire::TopicName::parse(command.topic());
-  const auto refusal = name ? broker_.refuse(*name) : std::nullopt;
+  auto refusal = forbid(Action::lookup, command.topic());
+  if (name && !refusal) refusal = broker_.refuse(*name);
   if (!name || refusal) {
     response->set_response(pb::CommandPartitionedTopicMetadataResponse::Failed);
     response->set_error(name ? refusal->code : pb::InvalidTopicName);
@@ -304,7 +417,8 @@ void Session::on_lookup(const pb::CommandLookupTopic& command) {
   auto* response = answer.mutable_lookuptopicresponse();
   response->set_request_id(command.request_id());
   const auto name = wire::TopicName::parse(command.topic());
-  const auto refusal = name ? broker_.refuse(*name) : std::nullopt;
+  auto refusal = forbid(Action::lookup, command.topic());
+  if (name && !refusal) refusal = broker_.refuse(*name);
   if (!name || refusal) {
     response->set_response(pb::CommandLookupTopicResponse::Failed);
     response->set_error(name ? refusal->code : pb::InvalidTopicName);
@@ -312,6 +426,8 @@ void Session::on_lookup(const pb::CommandLookupTopic& command) {
   } else {
     response->set_response(pb::CommandLookupTopicResponse::Connect);
     response->set_brokerserviceurl(broker_.service_url());
+    if (const auto tls = broker_.service_url_tls(); !tls.empty())
+      response->set_brokerserviceurltls(tls);
     response->set_authoritative(true);
     // There is one broker: whatever way the client came is the way to it.
     response->set_proxy_through_service_url(true);
@@ -323,6 +439,11 @@ void Session::on_topics(const pb::CommandGetTopicsOfNamespace& command) {
   pb::BaseCommand answer;
   answer.set_type(pb::BaseCommand::GET_TOPICS_OF_NAMESPACE_RESPONSE);
   auto* response = answer.mutable_gettopicsofnamespaceresponse();
+  if (!broker_.authorization().sees(command.namespace_(), identity_.role)) {
+    return error(command.request_id(), pb::AuthorizationError,
+                 fmt::format("the role \"{}\" has no permission in {}", identity_.role,
+                             command.namespace_()));
+  }
   response->set_request_id(command.request_id());
   if (command.mode() != pb::CommandGetTopicsOfNamespace::NON_PERSISTENT) {
     for (auto& topic : broker_.topics(command.namespace_())) response->add_topics(std::move(topic));

@@ -17,7 +17,8 @@ namespace hulse::broker {
 class Session : public Link, public std::enable_shared_from_this<Session> {
  public:
   // shared_from_this: its producers and consumers point back to it from topics.
-  Session(Broker& broker, aio::Socket socket, std::string address);
+  // With a `tls` context the connection begins with TLS's handshake.
+  Session(Broker& broker, aio::Socket socket, aio::TlsContext tls, std::string address);
   ~Session() override;
 
   // Serves until the connection ends or it is cancelled.
@@ -34,16 +35,25 @@ class Session : public Link, public std::enable_shared_from_this<Session> {
   void forget_producer(uint64_t producer_id) override;
   std::string address() const override { return address_; }
   const std::string& client_version() const override { return client_version_; }
+  const std::string& role() const override { return identity_.role; }
 
  private:
   aio::Task<Result<void>> read();
   aio::Task<void> write();
   aio::Task<void> refill();
   aio::Task<void> keep_alive();
+  aio::Task<void> watch_expiry();
   void let_go();
 
+  aio::Task<Result<void>> authenticate(auth::Credentials credentials);
+  aio::Task<Result<void>> on_connect(pb::CommandConnect command);
+  aio::Task<Result<void>> on_auth_response(pb::CommandAuthResponse command);
+  void check_expiry();
+  aio::Task<void> say_goodbye();
+  // Why the role may not, if so.
+  std::optional<Topic::Refusal> forbid(Action action, const std::string& topic,
+                                       const std::string& subscription = {}) const;
   Result<void> handle(wire::Frame frame);
-  Result<void> on_connect(const pb::CommandConnect& command);
   void on_partitions(const pb::CommandPartitionedTopicMetadata& command);
   void on_lookup(const pb::CommandLookupTopic& command);
   void on_producer(const pb::CommandProducer& command);
@@ -72,6 +82,7 @@ class Session : public Link, public std::enable_shared_from_this<Session> {
 
   Broker& broker_;
   aio::Stream stream_;
+  aio::TlsContext tls_;
   const std::string address_;
   aio::Gate gate_;
   aio::FrameReader reader_;
@@ -80,6 +91,9 @@ class Session : public Link, public std::enable_shared_from_this<Session> {
   bool ended_ = false;
   bool heard_ = true;  // since the last ping
   std::string client_version_;
+  auth::Identity identity_;
+  bool can_refresh_ = false;  // the client answers AUTH_CHALLENGE
+  bool challenged_ = false;
   size_t unsynced_bytes_ = 0;
   aio::Event synced_;
   std::unordered_map<uint64_t, std::shared_ptr<Producer>> producers_;

@@ -15,6 +15,8 @@ void Session::on_subscribe(const pb::CommandSubscribe& command) {
   if (consumer(command.consumer_id())) return success(command.request_id());
   if (command.subscription().empty())
     return refuse(pb::MetadataError, "the subscription has no name");
+  if (const auto refused = forbid(Action::consume, command.topic(), command.subscription()))
+    return refuse(refused->code, refused->message);
   if (command.keysharedmeta().keysharedmode() == pb::STICKY && command.has_keysharedmeta()) {
     return refuse(pb::NotAllowedError, "sticky key ranges are not supported by this broker yet");
   }

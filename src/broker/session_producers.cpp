@@ -4,6 +4,8 @@
 namespace hulse::broker {
 
 void Session::on_producer(const pb::CommandProducer& command) {
+  if (const auto refused = forbid(Action::produce, command.topic()))
+    return error(command.request_id(), refused->code, refused->message);
   const auto found = broker_.topic(command.topic(), true);
   if (found.refusal)
     return error(command.request_id(), found.refusal->code, found.refusal->message);
@@ -158,6 +160,8 @@ void Session::on_get_schema(const pb::CommandGetSchema& command) {
     send(answer);
   };
   if (!name) return refuse(pb::InvalidTopicName, name.error().text());
+  if (const auto refused = forbid(Action::lookup, command.topic()))
+    return refuse(refused->code, refused->message);
   const StoredSchema* found = nullptr;
   if (command.has_schema_version()) {
     const auto version = parse_version(command.schema_version());
@@ -178,7 +182,8 @@ aio::Task<void> Session::get_or_create_schema(pb::CommandGetOrCreateSchema comma
   answer.set_type(pb::BaseCommand::GET_OR_CREATE_SCHEMA_RESPONSE);
   auto* response = answer.mutable_getorcreateschemaresponse();
   response->set_request_id(command.request_id());
-  const auto found = broker_.topic(command.topic(), true);
+  auto found = Broker::Found{nullptr, forbid(Action::produce, command.topic())};
+  if (!found.refusal) found = broker_.topic(command.topic(), true);
   if (found.refusal) {
     response->set_error_code(found.refusal->code);
     response->set_error_message(found.refusal->message);

@@ -19,6 +19,7 @@ using Action = std::function<Result<void>()>;
 // The commands of this folder; each sets `action` when it was chosen.
 void add_component_commands(CLI::App& app, Action& action);  // sinks, sources
 void add_connector_commands(CLI::App& app, Action& action);  // connectors
+void add_token_commands(CLI::App& app, Action& action);      // tokens
 // produce and consume, below `app` (which is `hulse client`, or pulsar-client itself).
 void add_client_commands(CLI::App& app, Action& action);
 

@@ -36,12 +36,16 @@ void add_standalone(CLI::App& app, hulse::cli::Action& action) {
   command->add_option("--config", words->file,
                       "YAML file with the keys below in Pulsar's spelling");
   for (const auto& field : hulse::kStandaloneFields) {
+    const bool is_switch = field.kind == hulse::config::Kind::boolean;
     const auto set = [words, key = field.key](const std::string& value) {
-      words->flags[key] = value;
+      words->flags[key] = value.empty() ? "true" : value;
     };
-    command->add_option_function<std::string>(
-        std::string(hulse::standalone_flag(field.key)), set,
-        fmt::format("{} ({}; default {})", field.help, field.key, field.default_value()));
+    auto* option = command->add_option_function<std::string>(
+        hulse::standalone_flag(field.key), set,
+        field.default_value().empty()
+            ? fmt::format("{} ({})", field.help, field.key)
+            : fmt::format("{} ({}; default {})", field.help, field.key, field.default_value()));
+    if (is_switch) option->expected(0, 1);
   }
   command->callback([words, &action] { action = [words] { return standalone(*words); }; });
 }
@@ -63,6 +67,7 @@ int main(int argc, char** argv) {
     add_standalone(app, action);
     hulse::cli::add_component_commands(app, action);
     hulse::cli::add_connector_commands(app, action);
+    hulse::cli::add_token_commands(app, action);
     hulse::cli::add_client_commands(*app.add_subcommand("client", "Produce and consume"), action);
   }
   const auto unknown = hulse::cli::unknown_command(app, {argv + 1, argv + argc});

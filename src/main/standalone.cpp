@@ -1,5 +1,6 @@
 #include "main/standalone.h"
 
+#include <cctype>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -20,6 +21,77 @@ namespace {
 constexpr std::string_view kPart = "standalone";
 constexpr auto kWebGrace = std::chrono::seconds(2);
 
+bool is_loopback(const std::string& host) {
+  if (host == "localhost") return true;
+  boost::system::error_code error;
+  const auto address = aio::asio::ip::make_address(host, error);
+  return !error && address.is_loopback();
+}
+
+aio::TlsServerOptions tls_of(const StandaloneOptions& options) {
+  return {.cert_file = options.tls_cert_file,
+          .key_file = options.tls_key_file,
+          .trust_file = options.tls_trust_file,
+          .client_certificate_required = options.tls_client_required,
+          .accept_any_client_certificate = options.tls_accept_any};
+}
+
+broker::Options broker_options(const StandaloneOptions& options) {
+  broker::Options out;
+  out.host = options.host;
+  out.port = options.broker_port;
+  out.advertised_host = options.advertised_host;
+  out.tls_port = options.broker_port_tls;
+  out.tls = tls_of(options);
+  out.message_bytes_max = static_cast<size_t>(options.message_bytes_max);
+  out.authentication.enabled = options.authentication;
+  out.authentication.providers = options.authentication_providers;
+  out.authentication.token = {.secret_key = options.token_secret_key.reveal(),
+                              .public_key = options.token_public_key,
+                              .public_algorithm = options.token_public_algorithm,
+                              .role_claim = options.token_role_claim,
+                              .audience_claim = options.token_audience_claim,
+                              .audience = options.token_audience,
+                              .clock_skew_seconds = options.token_clock_skew.count()};
+  out.authentication.password_file = options.password_file;
+  out.authentication.anonymous_role = options.anonymous_role;
+  out.authentication_check = options.authentication_check;
+  out.authorization = options.authorization;
+  out.super_roles = options.super_roles;
+  return out;
+}
+
+// What no single key shows to be wrong. All at once.
+Result<void> validate(const StandaloneOptions& options) {
+  std::vector<std::string> problems;
+  if (!is_loopback(options.host) && !options.authentication &&
+      !options.unauthenticated_remote_access) {
+    problems.push_back(fmt::format(
+        "bindAddress {} can be reached from other machines, and nobody is asked who they are: turn "
+        "on authenticationEnabled (with tokenSecretKey, tokenPublicKey, basicAuthConf or client "
+        "certificates), or say --unauthenticated-remote-access if everybody who reaches it may "
+        "read and write everything",
+        options.host));
+  }
+  const bool tls = options.broker_port_tls || options.web_port_tls;
+  if (tls && (options.tls_cert_file.empty() || options.tls_key_file.empty())) {
+    problems.push_back("a TLS port needs tlsCertificateFilePath and tlsKeyFilePath");
+  }
+  if (options.tls_client_required && options.tls_trust_file.empty()) {
+    problems.push_back(
+        "tlsRequireTrustedClientCertOnConnect needs tlsTrustCertsFilePath: with what should "
+        "certificates be checked?");
+  }
+  if (options.authorization && !options.authentication) {
+    problems.push_back("authorizationEnabled needs authenticationEnabled: roles come from there");
+  }
+  if (options.authorization && options.super_roles.empty()) {
+    problems.push_back("authorizationEnabled needs superUserRoles: nobody could grant anything");
+  }
+  if (problems.empty()) return {};
+  return Error(Code::invalid, fmt::format("{}", fmt::join(problems, "; ")));
+}
+
 class Standalone {
  public:
   explicit Standalone(StandaloneOptions options) : options_(std::move(options)) {}
@@ -31,11 +103,8 @@ class Standalone {
     if (!store) co_return store.error();
     store_ = std::move(*store);
     const auto strand = broker_threads_.next();
-    broker::Options broker_options;
-    broker_options.host = options_.host;
-    broker_options.port = options_.broker_port;
-    broker_ =
-        std::make_unique<broker::Broker>(broker_options, *store_, strand, disk_threads_.next());
+    broker_ = std::make_unique<broker::Broker>(broker_options(options_), *store_, strand,
+                                               disk_threads_.next());
     auto started = co_await aio::on(strand, broker_->start());
     if (started) started = co_await aio::on(strand, start_web());
     if (started) {
@@ -47,7 +116,9 @@ class Standalone {
       const int number = co_await aio::wait_for_signal();
       log::info(kPart, "stopping on {}", ::strsignal(number));
     }
-    if (web_) co_await aio::on(strand, web_->stop(kWebGrace));
+    for (const auto& web : {web_.get(), web_tls_.get()}) {
+      if (web != nullptr) co_await aio::on(strand, web->stop(kWebGrace));
+    }
     co_await aio::on(strand, broker_->stop());
     const auto closed =
         co_await aio::offload(disk_threads_.next(), [this] { return store_->close(); });
@@ -58,21 +129,41 @@ class Standalone {
  private:
   // On the broker's strand, where topics can be looked at.
   aio::Task<Result<void>> start_web() {
+    auto plain = co_await listen(options_.web_port, std::nullopt);
+    if (!plain) co_return plain.error();
+    web_ = std::move(*plain);
+    if (options_.web_port_tls) {
+      auto tls = aio::TlsServer::load(tls_of(options_));
+      if (!tls) co_return tls.error();
+      auto secure = co_await listen(*options_.web_port_tls, std::move(*tls));
+      if (!secure) co_return secure.error();
+      web_tls_ = std::move(*secure);
+    }
+    const std::string host =
+        options_.advertised_host.empty() ? options_.host : options_.advertised_host;
+    broker_->set_web_urls(
+        fmt::format("http://{}:{}", host, web_->endpoint().port()),
+        web_tls_ ? fmt::format("https://{}:{}", host, web_tls_->endpoint().port()) : "");
+    co_return Result<void>();
+  }
+
+  aio::Task<Result<std::unique_ptr<aio::HttpServer>>> listen(uint16_t port,
+                                                             std::optional<aio::TlsServer> tls) {
     aio::HttpServerOptions options;
     options.host = options_.host;
-    options.port = options_.web_port;
+    options.port = port;
+    const bool secure = tls.has_value();
+    options.tls = std::move(tls);
     auto server = co_await aio::HttpServer::start(options, [this](aio::HttpRequest request) {
       return broker::handle(*broker_, std::move(request));
     });
-    if (!server) {
-      if (server.error().code() != Code::busy) co_return server.error();
+    if (!server && server.error().code() == Code::busy) {
       co_return Error(Code::busy,
                       fmt::format("port {} of {} is taken by another program; stop it or choose "
-                                  "another one with --web-port",
-                                  options_.web_port, options_.host));
+                                  "another one with --web-port{}",
+                                  port, options_.host, secure ? "-tls" : ""));
     }
-    web_ = std::move(*server);
-    co_return Result<void>();
+    co_return server;
   }
 
   const StandaloneOptions options_;
@@ -82,11 +173,29 @@ class Standalone {
   std::unique_ptr<storage::Store> store_;
   std::unique_ptr<broker::Broker> broker_;
   std::unique_ptr<aio::HttpServer> web_;
+  std::unique_ptr<aio::HttpServer> web_tls_;
 };
 
 }  // namespace
 
+std::string standalone_flag(std::string_view key) {
+  // The words users know from before come first.
+  if (key == "bindAddress") return "--bind";
+  if (key == "brokerServicePort") return "--broker-port";
+  if (key == "brokerServicePortTls") return "--broker-port-tls";
+  if (key == "webServicePort") return "--web-port";
+  if (key == "webServicePortTls") return "--web-port-tls";
+  std::string flag = "--";
+  for (const char c : key) {
+    if (c >= 'A' && c <= 'Z') flag += '-';
+    flag += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  return flag;
+}
+
 Result<void> run_standalone(const StandaloneOptions& options) {
+  const auto valid = validate(options);
+  if (!valid) return valid;
   Standalone standalone(options);
   return aio::run(standalone.run());
 }
