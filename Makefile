@@ -30,6 +30,10 @@ test-packages:
 test: test-packages build ## every test but the long ones; ends with one line of counts
 	@tools/run_tests.py --build build/$(PRESET) --pytest tests --results build/results/test.json
 
+.PHONY: compat
+compat: test-packages build ## the client's tests once more, on Apache Pulsar 4.0.8 (fetched by Maven)
+	@tests/compat/run_on_pulsar.sh build/$(PRESET)/tests/client_bus_test
+
 .PHONY: asan
 asan: test-packages ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@cmake --preset asan --log-level=WARNING

@@ -11,6 +11,7 @@
 #include "aio/offload.h"
 #include "aio/run.h"
 #include "aio/threads.h"
+#include "aio/timeout.h"
 #include "broker/broker.h"
 #include "client/client.h"
 
@@ -30,14 +31,31 @@ class BusTest : public testing::Test {
   }
 
   aio::Task<void> run(std::function<aio::Task<void>(client::Client&)> body) {
-    co_await start_broker();
+    co_await start_bus();
     const auto executor = co_await aio::asio::this_coro::executor;
-    auto client = client::Client::make(executor, {.service_url = broker_->service_url()});
+    auto options = client_options_;
+    options.service_url = service_url();
+    auto client = client::Client::make(executor, options);
     EXPECT_TRUE(client);
-    co_await body(**client);
-    co_await (*client)->stop();
-    co_await stop_broker();
+    if (client) {
+      // A test that waits for ever is named instead of hanging.
+      const auto ended = co_await aio::with_timeout(std::chrono::seconds(90), "the test",
+                                                    ended_by(body, **client));
+      EXPECT_TRUE(ended) << ended.error().text();
+      co_await (*client)->stop();
+    }
+    co_await stop_bus();
   }
+
+  static aio::Task<Result<void>> ended_by(std::function<aio::Task<void>(client::Client&)>& body,
+                                          client::Client& client) {
+    co_await body(client);
+    co_return Result<void>();
+  }
+
+  virtual aio::Task<void> start_bus() { return start_broker(); }
+  virtual aio::Task<void> stop_bus() { return stop_broker(); }
+  virtual std::string service_url() const { return broker_->service_url(); }
 
   aio::Task<void> start_broker() {
     auto store = storage::Store::open({.path = path_, .segment_bytes = 4 << 20});
@@ -85,6 +103,7 @@ class BusTest : public testing::Test {
     co_return out;
   }
 
+  client::Options client_options_;  // service_url is filled in
   std::string path_;
   uint16_t port_ = 0;
   aio::Threads threads_{"bus", 2};
