@@ -6,6 +6,7 @@
 #include "aio/listen.h"
 #include "aio/offload.h"
 #include "base/log.h"
+#include "broker/compaction.h"
 #include "broker/session.h"
 #include "broker/subscription.h"
 
@@ -14,6 +15,7 @@ namespace {
 
 constexpr std::string_view kPart = "broker";
 constexpr auto kHousekeeping = std::chrono::seconds(30);
+constexpr auto kRates = std::chrono::seconds(10);
 
 const std::string& advertised_host(const Options& options) {
   return options.advertised_host.empty() ? options.host : options.advertised_host;
@@ -23,7 +25,10 @@ const std::string& advertised_host(const Options& options) {
 
 Broker::Broker(Options options, storage::Store& store, aio::Executor executor, aio::Executor disk)
     : options_(std::move(options)),
-      shared_{store, executor, disk},
+      shared_{.store = store,
+              .executor = executor,
+              .disk = disk,
+              .consistent_hashing = options_.consistent_hashing},
       namespaces_(store, executor),
       schemas_(store),
       gate_(executor),
@@ -95,6 +100,8 @@ aio::Task<Result<void>> Broker::start() {
   }
   for (const auto& listener : listeners_) gate_.spawn("accept", accept(*listener));
   gate_.spawn("housekeeping", keep_house());
+  gate_.spawn("backlog quotas", keep_quotas());
+  gate_.spawn("rates", keep_rates());
   co_return Result<void>();
 }
 
@@ -265,6 +272,7 @@ aio::Task<void> Broker::keep_house() {
     if (!slept) co_return;
     const auto topics = topics_;
     for (const auto& [name, topic] : topics) {
+      topic->forget_abandoned();
       const int64_t ttl = topic->policies().ttl_seconds;
       if (ttl > 0 && !topic->subscriptions().empty()) {
         const auto index =
@@ -277,6 +285,9 @@ aio::Task<void> Broker::keep_house() {
         for (const auto& [subscription, state] : subscriptions) state->expire_until(*index);
       }
       topic->trim();
+      const int64_t threshold = topic->policies().compaction_threshold;
+      if (threshold > 0 && topic->uncompacted_bytes() > static_cast<uint64_t>(threshold))
+        start_compaction(topic);
     }
   }
 }
@@ -350,12 +361,46 @@ aio::Task<Result<void>> Broker::remove(std::string name) {
     }
     cursors_.erase(id);
     sequences_.erase(id);
+    if (known->second.compacted) shared_.store.trim(known->second.compacted->id, UINT64_MAX);
+    if (known->second.compacting != 0) shared_.store.trim(known->second.compacting, UINT64_MAX);
     records_.erase(known);
     shared_.store.trim(id, UINT64_MAX);
     result = co_await write_through(shared_.store, std::move(changes));
   }
   leaving_.erase(name);
   co_return result;
+}
+
+aio::Task<void> Broker::keep_quotas() {
+  for (;;) {
+    const bool slept = co_await aio::sleep(options_.quota_check);
+    if (!slept) co_return;
+    const auto topics = topics_;
+    for (const auto& [name, topic] : topics) {
+      const auto& policies = topic->policies();
+      if (policies.quota_bytes >= 0 || policies.quota_seconds >= 0) co_await topic->check_quota();
+    }
+  }
+}
+
+aio::Task<void> Broker::keep_rates() {
+  for (;;) {
+    const auto begun = aio::Clock::now();
+    const bool slept = co_await aio::sleep(kRates);
+    if (!slept) co_return;
+    const double seconds = std::chrono::duration<double>(aio::Clock::now() - begun).count();
+    for (const auto& [name, topic] : topics_) topic->sample(seconds);
+  }
+}
+
+bool Broker::start_compaction(const std::shared_ptr<Topic>& topic) {
+  if (topic->compaction_state().running) return false;
+  const auto run = [](std::shared_ptr<Topic> what) -> aio::Task<void> {
+    // Its outcome is in the topic's state.
+    (void)co_await compact(std::move(what));
+  };
+  topic->gate().spawn("compaction of " + topic->text(), run(topic));
+  return true;
 }
 
 std::string Broker::next_producer_name() {

@@ -35,6 +35,8 @@ struct Options {
   bool authorization = false;
   std::vector<std::string> super_roles;
   aio::Duration authentication_check = std::chrono::seconds(60);  // of tokens that expire
+  bool consistent_hashing = true;                                 // see Shared
+  aio::Duration quota_check = std::chrono::seconds(60);
   size_t message_bytes_max = wire::kMessageBytesMax;
   // Of one connection: what may be received and not synced, and what may wait to be written to it.
   size_t unsynced_bytes_max = 16 << 20;
@@ -62,6 +64,7 @@ class Broker {
   void set_web_urls(std::string http, std::string https) {
     web_url_ = std::move(http);
     web_url_tls_ = std::move(https);
+    shared_.broker_id = web_url_.substr(std::min(web_url_.size(), sizeof "http://" - 1));
   }
   const std::string& web_url() const { return web_url_; }
   const std::string& web_url_tls() const { return web_url_tls_; }
@@ -91,6 +94,8 @@ class Broker {
   aio::Task<void> unload(std::string topic);
   // With everything in it. Not the partitions of a partitioned topic.
   aio::Task<Result<void>> remove(std::string topic);
+  // In the background; false when one runs already.
+  bool start_compaction(const std::shared_ptr<Topic>& topic);
   Namespaces& namespaces() { return namespaces_; }
   Schemas& schemas() { return schemas_; }
   std::string next_producer_name();
@@ -107,6 +112,8 @@ class Broker {
   aio::Task<Result<void>> listen(uint16_t port, std::optional<aio::TlsServer> tls);
   aio::Task<void> accept(Listener& listener);
   aio::Task<void> keep_house();
+  aio::Task<void> keep_quotas();
+  aio::Task<void> keep_rates();
   std::shared_ptr<Topic> load_topic(const std::string& name, const wire::TopicName& parsed,
                                     std::optional<Topic::Refusal>& refusal);
   aio::Task<void> settle();

@@ -37,8 +37,9 @@ class Cursor {
   // Back or forward to `index`: what follows it is unacknowledged.
   void reset(uint64_t index);
 
-  // Acknowledged entries above acked_until().
+  // Acknowledged entries above acked_until(), and the ranges they are in.
   uint64_t acked_ahead() const { return acked_ahead_; }
+  size_t ranges() const { return ranges_.size(); }
 
   std::string encode() const;
   static Result<Cursor> decode(std::string_view bytes);

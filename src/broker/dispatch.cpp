@@ -17,7 +17,8 @@ constexpr auto kReadRetry = std::chrono::seconds(5);
 // Key_Shared: how far it looks past entries whose consumer cannot take them.
 constexpr size_t kParkedEntriesMax = 2000;
 constexpr size_t kPointsPerConsumer = 100;  // Pulsar's consistent hashing
-constexpr uint32_t kHashSlots = 65535;
+constexpr uint32_t kRingSlots = 65535;
+constexpr uint32_t kRangeSlots = 65536;  // of Pulsar's range splitting; slot 0 counts as 1
 
 // How many of a batch's messages an ack_set still asks for.
 uint32_t count_remaining(std::span<const int64_t> words, uint32_t messages) {
@@ -67,13 +68,16 @@ std::optional<uint64_t> Subscription::next_index() {
     redeliveries_.erase(redeliveries_.begin());
   }
   if (!redeliveries_.empty()) return *redeliveries_.begin();
-  read_index_ = cursor_.next_unacked(std::max(read_index_, topic_.first_index()));
+  const uint64_t first = topic_.first_readable(reads_compacted_);
+  read_index_ = cursor_.next_unacked(std::max(read_index_, first));
   if (read_index_ >= topic_.end_index()) return std::nullopt;
   return read_index_;
 }
 
 const TailEntry* Subscription::in_memory(uint64_t index) {
-  if (const auto* entry = topic_.in_tail(index)) return entry;
+  const auto& compacted = topic_.record().compacted;
+  const bool replaced = reads_compacted_ && compacted && index < compacted->horizon;
+  if (const auto* entry = replaced ? nullptr : topic_.in_tail(index)) return entry;
   if (const auto parked = parked_.find(index); parked != parked_.end()) return &parked->second;
   const auto at = std::lower_bound(ahead_.begin(), ahead_.end(), index,
                                    [](const TailEntry& e, uint64_t i) { return e.index < i; });
@@ -112,9 +116,30 @@ void Subscription::dispatch_in_turn() {
 
 // ---- by key
 
-// Each consumer has points on a ring of hashes; a hash belongs to the next point.
+// Each consumer has points on a ring of hashes; a hash belongs to the next point. Or it has a
+// range, named by its end: each one that joins gets the lower half of the largest.
 void Subscription::arrange_keys() {
   ring_.clear();
+  if (!topic_.shared().consistent_hashing) {
+    for (const auto& consumer : consumers_) {
+      uint32_t begin = 0;
+      uint32_t largest_begin = 0;
+      uint32_t largest_end = kRangeSlots;
+      uint32_t largest = 0;
+      for (const auto& [end, owner] : ring_) {
+        if (end - begin > largest) {
+          largest = end - begin;
+          largest_begin = begin;
+          largest_end = end;
+        }
+        begin = end;
+      }
+      const uint32_t split =
+          ring_.empty() ? kRangeSlots : largest_end - (largest_end - largest_begin) / 2;
+      ring_[split] = consumer.get();
+    }
+    return;
+  }
   std::unordered_map<std::string, size_t> same_name;
   for (const auto& consumer : consumers_) {
     const size_t nth = same_name[consumer->name]++;
@@ -122,9 +147,17 @@ void Subscription::arrange_keys() {
       std::string key = consumer->name;
       key += '\0' + std::to_string(nth);
       key += '\0' + std::to_string(point);
-      ring_[wire::murmur3(key) % kHashSlots + 1] = consumer.get();
+      ring_[wire::murmur3(key) % kRingSlots + 1] = consumer.get();
     }
   }
+}
+
+uint32_t Subscription::slot_of(const TailEntry& entry) const {
+  const auto seen = wire::peek(entry.entry.view());
+  if (!seen) return 1;
+  const uint32_t hash = wire::sticky_hash(*seen);
+  return topic_.shared().consistent_hashing ? hash % kRingSlots + 1
+                                            : std::max(1U, hash % kRangeSlots);
 }
 
 Consumer* Subscription::owner_of(uint32_t hash) const {
@@ -138,8 +171,7 @@ void Subscription::dispatch_by_key() {
   // What waits must not be overtaken by a later entry of its key.
   std::set<uint32_t> waiting_hashes;
   const auto offer = [&](uint64_t index, const TailEntry& entry) {
-    const auto seen = wire::peek(entry.entry.view());
-    const uint32_t hash = seen ? wire::sticky_hash(*seen) % kHashSlots + 1 : 1;
+    const uint32_t hash = slot_of(entry);
     auto* consumer = owner_of(hash);
     const auto holder = holders_.find(hash);
     const bool held_elsewhere =
@@ -213,7 +245,8 @@ void Subscription::forget_pending(Consumer& consumer, uint64_t index) {
 bool Subscription::is_delayed(const TailEntry& entry) {
   if (!topic_.policies().delayed_delivery) return false;
   const auto seen = wire::peek(entry.entry.view());
-  if (!seen || seen->deliver_at <= aio::wall_ms()) return false;
+  // Clients cut the time they mean down to a millisecond: not before the next one.
+  if (!seen || seen->deliver_at < aio::wall_ms()) return false;
   delayed_[seen->deliver_at].insert(entry.index);
   if (!delays_changed_) delays_changed_.emplace(topic_.shared().executor);
   if (!waking_) {
@@ -227,7 +260,7 @@ bool Subscription::is_delayed(const TailEntry& entry) {
 aio::Task<void> Subscription::wake_delayed() {
   const auto self = shared_from_this();
   while (!delayed_.empty()) {
-    const int64_t wait = delayed_.begin()->first - aio::wall_ms();
+    const int64_t wait = delayed_.begin()->first + 1 - aio::wall_ms();
     if (wait <= 0) {
       redeliveries_.insert(delayed_.begin()->second.begin(), delayed_.begin()->second.end());
       delayed_.erase(delayed_.begin());
@@ -268,12 +301,11 @@ void Subscription::deliver(Consumer& consumer, const TailEntry& entry) {
 
   const size_t size = entry.entry.size();
   consumer.permits -= messages;
-  consumer.messages_out += messages;
-  consumer.bytes_out += size;
-  messages_out_ += messages;
-  bytes_out_ += size;
-  topic_.counters().messages_out += messages;
-  topic_.counters().bytes_out += size;
+  consumer.out.add(messages, size);
+  ++consumer.entries_out;
+  out_.add(messages, size);
+  topic_.counters().out.add(messages, size);
+  consumer.consumed_ms = consumed_ms_ = aio::wall_ms();
   if (!ordered()) {
     in_a_row_ += messages;
     consumer.pending[entry.index] = messages;
@@ -310,7 +342,7 @@ aio::Task<void> Subscription::run_read(uint64_t from) {
   const auto self = shared_from_this();
   // What is stored while it reads must not count as gone.
   const uint64_t end = topic_.end_index();
-  auto entries = co_await topic_.read(from, kReadEntries, kReadBytes);
+  auto entries = co_await topic_.read(from, kReadEntries, kReadBytes, reads_compacted_);
   if (!entries) {
     log::error(kPart, "subscription {} cannot go on at message {}: {}", name_,
                topic_.message_id(from).text(), entries.error().text());
@@ -323,7 +355,11 @@ aio::Task<void> Subscription::run_read(uint64_t from) {
   // What lies before the first one found does not exist any more (trimmed, or its write failed).
   const uint64_t found = entries->empty() ? end : entries->front().index;
   bool moved = false;
-  for (uint64_t gone = from; gone < found; ++gone) moved |= cursor_.ack(gone);
+  if (from <= cursor_.acked_until()) {
+    moved = cursor_.ack_until(found);
+  } else {
+    for (uint64_t gone = from; gone < found; ++gone) moved |= cursor_.ack(gone);
+  }
   if (moved) changed(nullptr);
   ahead_.assign(std::make_move_iterator(entries->begin()), std::make_move_iterator(entries->end()));
   dispatch();

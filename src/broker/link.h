@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "base/bytes.h"
+#include "broker/meter.h"
 #include "wire/frame.h"
 
 namespace hulse::broker {
@@ -57,6 +58,7 @@ struct Producer {
   std::optional<uint64_t> topic_epoch;  // of an exclusive one: the client's, then its own
   int64_t since = 0;                    // milliseconds since 1970
   std::map<std::string, std::string> metadata;
+  Meter in;
 };
 
 struct Consumer {
@@ -71,13 +73,19 @@ struct Consumer {
   bool has_epoch = false;
   // Shared: entries delivered and not acknowledged, with their number of messages.
   std::unordered_map<uint64_t, uint32_t> pending;
-  uint64_t unacked = 0;       // messages in `pending`
+  uint64_t unacked = 0;  // messages in `pending`
+  bool reads_compacted = false;
   bool out_of_order = false;  // Key_Shared: a moved key need not wait for its old consumer
   bool blocked = false;       // by its number of unacknowledged messages
   bool told_end = false;      // that a terminated topic has been read to its end
-  uint64_t messages_out = 0;
-  uint64_t bytes_out = 0;
-  int64_t since = 0;  // milliseconds since 1970
+  Meter out;
+  Meter redelivered;
+  Meter acked;
+  uint64_t entries_out = 0;
+  int64_t since = 0;  // milliseconds since 1970, as what follows; 0: never
+  int64_t flow_ms = 0;
+  int64_t consumed_ms = 0;
+  int64_t acked_ms = 0;
   std::map<std::string, std::string> metadata;
 };
 

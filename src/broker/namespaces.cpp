@@ -177,6 +177,22 @@ TopicPolicies Namespaces::topic_policies(const std::string& name_space) const {
   out.schema_auto_update = flag(*set, "is_allow_auto_update_schema", true);
   out.schema_validation = flag(*set, "schema_validation_enforced", false);
   out.compaction_threshold = number(*set, "compaction_threshold", 0);
+  if (const auto* quotas = inner(*set, "backlog_quota_map")) {
+    const auto holds = [](const json::object& quota) {
+      const auto* policy = quota.if_contains("policy");
+      return policy == nullptr || !policy->is_string() ||
+             policy->get_string() != "producer_exception";
+    };
+    if (const auto* quota = inner(*quotas, "destination_storage")) {
+      // "limit" is the name it had before 2.8.
+      out.quota_bytes = number(*quota, "limitSize", number(*quota, "limit", -1));
+      out.quota_holds = holds(*quota);
+    }
+    if (const auto* quota = inner(*quotas, "message_age")) {
+      out.quota_seconds = number(*quota, "limitTime", -1);
+      out.quota_holds = holds(*quota);
+    }
+  }
   return out;
 }
 

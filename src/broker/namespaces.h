@@ -35,6 +35,10 @@ struct TopicPolicies {
   bool schema_auto_update = true;
   bool schema_validation = false;
   int64_t compaction_threshold = 0;
+  // Backlog quota; -1: no limit. What happens to producers of a topic above it:
+  int64_t quota_bytes = -1;
+  int64_t quota_seconds = -1;
+  bool quota_holds = true;  // producers wait (producer_request_hold), else they are told
 };
 
 class Namespaces {

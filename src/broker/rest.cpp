@@ -29,10 +29,10 @@ std::string metrics(Broker& broker) {
   for (const auto& [name, topic] : broker.loaded()) {
     const std::string labels = fmt::format("cluster=\"standalone\",topic=\"{}\"", label(name));
     const auto& counters = topic->counters();
-    line("pulsar_in_messages_total", labels, counters.messages_in);
-    line("pulsar_in_bytes_total", labels, counters.bytes_in);
-    line("pulsar_out_messages_total", labels, counters.messages_out);
-    line("pulsar_out_bytes_total", labels, counters.bytes_out);
+    line("pulsar_in_messages_total", labels, counters.in.messages);
+    line("pulsar_in_bytes_total", labels, counters.in.bytes);
+    line("pulsar_out_messages_total", labels, counters.out.messages);
+    line("pulsar_out_bytes_total", labels, counters.out.bytes);
     line("pulsar_producers_count", labels, topic->producers().size());
     line("pulsar_subscriptions_count", labels, topic->subscriptions().size());
     for (const auto& [subscription, state] : topic->subscriptions()) {
@@ -94,17 +94,24 @@ std::optional<aio::HttpResponse> handle_broker(Call& call) {
   }
   if (call.is(0, {"admin", "v2", "clusters"})) return answer(json::array{"standalone"});
   if (call.is(0, {"admin", "v2", "clusters", "standalone"})) {
-    return answer(json::object{{"brokerServiceUrl", broker.service_url()}});
+    return answer(json::object{{"serviceUrl", broker.web_url()},
+                               {"serviceUrlTls", broker.web_url_tls()},
+                               {"brokerServiceUrl", broker.service_url()},
+                               {"brokerServiceUrlTls", broker.service_url_tls()},
+                               {"brokerClientTlsEnabled", false},
+                               {"tlsAllowInsecureConnection", false},
+                               {"brokerClientTlsEnabledWithKeyStore", false}});
   }
   if (call.is(0, {"admin", "v2", "brokers", "version"}))
     return aio::HttpResponse{.body = kServerVersion};
   if (call.is(0, {"lookup", "v2", "topic", "*", "*", "*", "*"})) {
     const auto url = broker.service_url();
     return answer(json::object{{"brokerUrl", url},
-                               {"brokerUrlTls", ""},
-                               {"httpUrl", ""},
-                               {"httpUrlTls", ""},
-                               {"nativeUrl", url}});
+                               {"brokerUrlTls", broker.service_url_tls()},
+                               {"httpUrl", broker.web_url()},
+                               {"httpUrlTls", broker.web_url_tls()},
+                               {"nativeUrl", url},
+                               {"brokerUrlSsl", ""}});
   }
   return std::nullopt;
 }

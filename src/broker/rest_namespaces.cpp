@@ -162,6 +162,45 @@ aio::Task<Maybe> permissions(Call& call, const std::string& name, json::object p
   co_return done(written);
 }
 
+// {"limitSize": bytes, "limitTime": seconds, "policy": …} of ?backlogQuotaType=, by default of the
+// backlog's size.
+aio::Task<Maybe> backlog_quota(Call& call, const std::string& name, json::object policies) {
+  const auto asked = call.query.find("backlogQuotaType");
+  const std::string type = asked == call.query.end() ? "destination_storage" : asked->second;
+  if (type != "destination_storage" && type != "message_age")
+    co_return refuse(412, "backlogQuotaType is destination_storage or message_age");
+  auto& map = policies["backlog_quota_map"];
+  if (!map.is_object()) map = json::object();
+  if (call.del()) {
+    map.get_object().erase(type);
+  } else {
+    auto body = call.body();
+    if (!body) co_return refuse(400, body.error().text());
+    const auto* policy = body->is_object() ? body->get_object().if_contains("policy") : nullptr;
+    const std::string word =
+        policy != nullptr && policy->is_string() ? std::string(policy->get_string()) : "";
+    if (word == "consumer_backlog_eviction") {
+      co_return refuse(412,
+                       "this broker does not throw backlogs away; producer_request_hold and "
+                       "producer_exception are possible, and messageTTL");
+    }
+    if (word != "producer_request_hold" && word != "producer_exception")
+      co_return refuse(412, "policy is producer_request_hold or producer_exception");
+    for (const char* key : {"limit", "limitSize", "limitTime"}) {
+      auto* value = body->get_object().if_contains(key);
+      // Some clients send numbers as texts.
+      if (value != nullptr && value->is_string())
+        *value = std::strtoll(value->get_string().c_str(), nullptr, 10);
+      if (value != nullptr && !value->is_number())
+        co_return refuse(412, fmt::format("{} is a number", key));
+    }
+    map.get_object()[type] = std::move(*body);
+  }
+  const auto written = co_await call.broker.namespaces().put_namespace(name, std::move(policies));
+  if (written) call.broker.policies_changed(name);
+  co_return done(written);
+}
+
 aio::Task<Maybe> policy(Call& call, const std::string& name, json::object policies) {
   auto& namespaces = call.broker.namespaces();
   const auto known = std::find_if(std::begin(kPolicies), std::end(kPolicies),
@@ -219,6 +258,10 @@ aio::Task<Maybe> one_namespace(Call& call) {
     co_return answer(list);
   }
   if (what == "bundles" && call.get()) co_return answer(shown(*set).at("bundles"));
+  if (what == "backlogQuota" && call.parts.size() == 6 && (call.post() || call.del())) {
+    const auto changed = co_await backlog_quota(call, name, *set);
+    co_return changed;
+  }
   if (what == "backlogQuotaMap" && call.get())
     co_return answer(shown(*set).at("backlog_quota_map"));
   if (what == "replication" && call.get()) co_return answer(json::array{"standalone"});

@@ -1,7 +1,6 @@
 // REST of topics and subscriptions: /admin/v2/persistent/{tenant}/{namespace}/{topic}/….
-#include <ctime>
-
 #include "broker/rest_common.h"
+#include "broker/stats.h"
 #include "broker/subscription.h"
 #include "wire/messages.h"
 
@@ -9,125 +8,6 @@ namespace hulse::broker {
 namespace {
 
 using Maybe = std::optional<aio::HttpResponse>;
-
-std::string iso_time(int64_t ms) {
-  const std::time_t seconds = ms / 1000;
-  std::tm parts{};
-  ::gmtime_r(&seconds, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  return fmt::format("{}.{:03}Z", text, ms % 1000);
-}
-
-std::string position(const MessageId& id) { return fmt::format("{}:{}", id.ledger, id.entry); }
-
-json::object metadata(const std::map<std::string, std::string>& pairs) {
-  json::object out;
-  for (const auto& [key, value] : pairs) out[key] = value;
-  return out;
-}
-
-json::object consumer_stats(const Consumer& consumer) {
-  return {{"appId", consumer.link->role()},
-          {"consumerName", consumer.name},
-          {"msgOutCounter", consumer.messages_out},
-          {"bytesOutCounter", consumer.bytes_out},
-          {"availablePermits", consumer.permits},
-          {"unackedMessages", consumer.unacked},
-          {"blockedConsumerOnUnackedMsgs", consumer.blocked},
-          {"address", "/" + consumer.link->address()},
-          {"connectedSince", iso_time(consumer.since)},
-          {"clientVersion", consumer.link->client_version()},
-          {"metadata", metadata(consumer.metadata)}};
-}
-
-json::object subscription_stats(Topic& topic, const Subscription& subscription) {
-  json::array consumers;
-  for (const auto& consumer : subscription.consumers())
-    consumers.push_back(consumer_stats(*consumer));
-  const bool connected = !subscription.consumers().empty();
-  return {{"msgOutCounter", subscription.messages_out()},
-          {"bytesOutCounter", subscription.bytes_out()},
-          {"msgBacklog", topic.backlog(subscription.cursor())},
-          {"msgBacklogNoDelayed", topic.backlog(subscription.cursor()) - subscription.delayed()},
-          {"msgDelayed", subscription.delayed()},
-          {"unackedMessages", subscription.unacked_messages()},
-          {"blockedSubscriptionOnUnackedMsgs", false},
-          {"type", connected ? json::value(pb::CommandSubscribe::SubType_Name(subscription.type()))
-                             : json::value("None")},
-          {"activeConsumerName", subscription.active() ? subscription.active()->name : ""},
-          {"consumers", std::move(consumers)},
-          {"isDurable", subscription.durable()},
-          {"durable", subscription.durable()},
-          {"isReplicated", false},
-          {"replicated", false},
-          {"subscriptionProperties", json::object()},
-          {"consumersAfterMarkDeletePosition", json::object()}};
-}
-
-json::object topic_stats(Topic& topic) {
-  const auto& counters = topic.counters();
-  json::array publishers;
-  for (const auto& [name, producer] : topic.producers()) {
-    publishers.push_back(json::object{{"accessMode", pb::ProducerAccessMode_Name(producer->access)},
-                                      {"producerId", producer->id},
-                                      {"producerName", name},
-                                      {"address", "/" + producer->link->address()},
-                                      {"connectedSince", iso_time(producer->since)},
-                                      {"clientVersion", producer->link->client_version()},
-                                      {"supportsPartialProducer", false},
-                                      {"metadata", metadata(producer->metadata)}});
-  }
-  json::object subscriptions;
-  for (const auto& [name, subscription] : topic.subscriptions()) {
-    subscriptions[name] = subscription_stats(topic, *subscription);
-  }
-  const uint64_t average = counters.messages_in == 0 ? 0 : counters.bytes_in / counters.messages_in;
-  return {{"msgInCounter", counters.messages_in},
-          {"bytesInCounter", counters.bytes_in},
-          {"msgOutCounter", counters.messages_out},
-          {"bytesOutCounter", counters.bytes_out},
-          {"averageMsgSize", average},
-          {"publishers", std::move(publishers)},
-          {"waitingPublishers", topic.waiting_producers()},
-          {"subscriptions", std::move(subscriptions)},
-          {"replication", json::object()},
-          {"deduplicationStatus", topic.policies().deduplication ? "Enabled" : "Disabled"},
-          {"topicEpoch", topic.record().epoch},
-          {"ownerBroker", "standalone"}};
-}
-
-json::object internal_stats(Topic& topic) {
-  const auto& record = topic.record();
-  json::array ledgers;
-  for (size_t i = 0; i < record.ledgers.size(); ++i) {
-    const uint64_t end =
-        i + 1 < record.ledgers.size() ? record.ledgers[i + 1].first_index : topic.end_index();
-    ledgers.push_back(json::object{{"ledgerId", record.ledgers[i].id},
-                                   {"entries", end - std::min(end, record.ledgers[i].first_index)},
-                                   {"size", 0},
-                                   {"offloaded", false},
-                                   {"underReplicated", false}});
-  }
-  json::object cursors;
-  for (const auto& [name, subscription] : topic.subscriptions()) {
-    const auto& cursor = subscription->cursor();
-    cursors[name] = json::object{
-        {"markDeletePosition", position(topic.before(cursor.acked_until()))},
-        {"individuallyDeletedMessages", fmt::format("{} entries", cursor.acked_ahead())},
-        {"active", !subscription->consumers().empty()},
-        {"state", "Open"},
-        {"properties", json::object()}};
-  }
-  const uint64_t entries = topic.end_index() - std::min(topic.end_index(), topic.first_index());
-  return {{"entriesAddedCounter", topic.end_index()},
-          {"numberOfEntries", entries},
-          {"lastConfirmedEntry", position(topic.last_id())},
-          {"state", topic.record().terminated ? "Terminated" : "LedgerOpened"},
-          {"ledgers", std::move(ledgers)},
-          {"cursors", std::move(cursors)},
-          {"schemaLedgers", json::array()}};
-}
 
 json::object id_json(const MessageId& id) {
   return {{"ledgerId", id.ledger},
@@ -325,10 +205,15 @@ aio::Task<Maybe> on_partitions(Call& call, const wire::TopicName& name) {
     }
     co_return no_content();
   }
-  const auto body = call.body();
+  auto body = call.body();
   if (!body) co_return refuse(400, body.error().text());
   boost::system::error_code error;
-  const int count = body->is_number() ? body->to_number<int>(error) : 0;
+  // A bare number, as a text from some clients, or {"partitions": n, "properties": …}.
+  if (body->is_object() && body->get_object().contains("partitions"))
+    *body = json::value(body->get_object().at("partitions"));
+  const int count = body->is_number()   ? body->to_number<int>(error)
+                    : body->is_string() ? std::atoi(body->get_string().c_str())
+                                        : 0;
   if (error || count < 1 || count > 10'000)
     co_return refuse(406, "Number of partitions should be between 1 and 10000");
   if (call.put()) {
@@ -414,21 +299,39 @@ aio::Task<Maybe> on_topic(Call& call, const wire::TopicName& name) {
   if (what == "partitioned-stats" && call.get()) {
     const int count = call.broker.partitions(name);
     if (count == 0) co_return refuse(404, fmt::format("Partitioned topic {} not found", text));
-    json::object partitions;
+    std::vector<std::shared_ptr<Topic>> partitions;
     for (const auto& target : targets(call, name)) {
       const auto found = call.broker.topic(target, true);
-      if (found.topic) partitions[target] = topic_stats(*found.topic);
+      if (found.topic) partitions.push_back(found.topic);
     }
-    co_return answer(json::object{{"metadata", {{"partitions", count}, {"deleted", false}}},
-                                  {"partitions", std::move(partitions)}});
+    const auto each = call.query.find("perPartition");
+    co_return answer(
+        partitioned_stats(partitions, each == call.query.end() || each->second == "true"));
   }
   if (what == "unload" && call.put()) {
     for (const auto& target : targets(call, name)) co_await call.broker.unload(target);
     co_return no_content();
   }
+  if (what == "compaction" && call.put()) {
+    bool started = true;
+    for (const auto& target : targets(call, name)) {
+      const auto found = call.broker.topic(target, call.broker.partitions(name) > 0);
+      if (found.refusal) co_return refuse(404, fmt::format("Topic {} not found", target));
+      started = call.broker.start_compaction(found.topic) && started;
+    }
+    co_return started ? no_content() : refuse(409, "Compaction already in progress");
+  }
   const auto found = call.broker.topic(text, false);
   if (found.refusal) co_return refuse(404, fmt::format("Topic {} not found", text));
   const auto topic = found.topic;
+  if (what == "compaction" && call.get()) {
+    const auto& state = topic->compaction_state();
+    const char* status = state.running                                     ? "RUNNING"
+                         : !state.error.empty()                            ? "ERROR"
+                         : state.succeeded_ms || topic->record().compacted ? "SUCCESS"
+                                                                           : "NOT_RUN";
+    co_return answer(json::object{{"status", status}, {"lastError", state.error}});
+  }
   if (what == "stats" && call.get()) co_return answer(topic_stats(*topic));
   if ((what == "internalStats" || what == "internal-info") && call.get())
     co_return answer(internal_stats(*topic));

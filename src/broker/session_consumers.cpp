@@ -20,9 +20,10 @@ void Session::on_subscribe(const pb::CommandSubscribe& command) {
   if (command.keysharedmeta().keysharedmode() == pb::STICKY && command.has_keysharedmeta()) {
     return refuse(pb::NotAllowedError, "sticky key ranges are not supported by this broker yet");
   }
-  if (command.read_compacted()) {
+  if (command.read_compacted() && command.subtype() != pb::CommandSubscribe::Exclusive &&
+      command.subtype() != pb::CommandSubscribe::Failover) {
     return refuse(pb::NotAllowedError,
-                  "reading compacted topics is not supported by this broker yet");
+                  "readCompacted is only possible on exclusive and failover subscriptions");
   }
   const auto found = broker_.topic(command.topic(), command.force_topic_creation());
   if (found.refusal) return refuse(found.refusal->code, found.refusal->message);
@@ -61,14 +62,14 @@ void Session::find_position(const std::shared_ptr<Topic>& topic,
     return;
   }
   uint64_t position = command.initialposition() == pb::CommandSubscribe::Earliest
-                          ? topic->first_index()
+                          ? topic->first_readable(command.read_compacted())
                           : topic->end_index();
   if (!command.durable() && command.has_start_message_id()) {
     const auto& id = command.start_message_id();
     // At the id, as Apache Pulsar does: the command does not say whether the reader wants that
     // entry or what follows it (or which part of a batch), so the client passes over what it does
     // not want.
-    position = topic->index_of(id.ledgerid(), id.entryid());
+    position = topic->index_of(id.ledgerid(), id.entryid(), command.read_compacted());
   }
   subscribe(topic, command, position);
 }
@@ -106,6 +107,7 @@ void Session::subscribe(const std::shared_ptr<Topic>& topic, const pb::CommandSu
   made->id = command.consumer_id();
   made->name = command.consumer_name();
   made->priority = command.priority_level();
+  made->reads_compacted = command.read_compacted();
   made->out_of_order = command.keysharedmeta().allowoutoforderdelivery();
   made->since = aio::wall_ms();
   for (const auto& pair : command.metadata()) made->metadata[pair.key()] = pair.value();
@@ -117,10 +119,11 @@ void Session::subscribe(const std::shared_ptr<Topic>& topic, const pb::CommandSu
                      request_id = command.request_id()](const Result<void>& result) {
     if (self->ended_) return;
     if (!result) return self->error(request_id, pb::PersistenceError, result.error().text());
-    const auto refusal = made->subscription->add(made, type);
-    if (refusal) return self->error(request_id, refusal->code, refusal->message);
-    self->consumers_[made->id] = made;
-    self->success(request_id);
+    const auto refusal = made->subscription->add(made, type, [&] {
+      self->consumers_[made->id] = made;
+      self->success(request_id);
+    });
+    if (refusal) self->error(request_id, refusal->code, refusal->message);
   };
   if (subscription) {
     made->subscription = subscription;
@@ -201,7 +204,8 @@ void Session::on_seek(const pb::CommandSeek& command) {
     return;
   }
   seek(known, command.request_id(),
-       known->topic->index_of(command.message_id().ledgerid(), command.message_id().entryid()));
+       known->topic->index_of(command.message_id().ledgerid(), command.message_id().entryid(),
+                              known->reads_compacted));
 }
 
 aio::Task<void> Session::seek_to_time(std::shared_ptr<Consumer> consumer, pb::CommandSeek command) {
@@ -225,14 +229,23 @@ void Session::seek(const std::shared_ptr<Consumer>& consumer, uint64_t request_i
 aio::Task<void> Session::last_message_id(std::shared_ptr<Consumer> consumer, uint64_t request_id) {
   const auto self = shared_from_this();
   const auto topic = consumer->topic;
-  const MessageId last = topic->last_id();
+  MessageId last = topic->last_id();
+  uint64_t index = topic->end_index() - 1;
+  // What a reader of the compacted topic can still get when nothing came after the horizon.
+  const auto compacted = topic->record().compacted;
+  const bool from_compacted =
+      consumer->reads_compacted && compacted && topic->end_index() <= compacted->horizon;
+  if (from_compacted) {
+    index = compacted->last_index;
+    last = topic->message_id(index);
+    if (compacted->entries == 0) last.entry = -1;
+  }
   int batch_index = -1;
   if (last.entry >= 0) {
-    const uint64_t index = topic->end_index() - 1;
-    const TailEntry* held = topic->in_tail(index);
+    const TailEntry* held = from_compacted ? nullptr : topic->in_tail(index);
     Bytes entry = held != nullptr ? held->entry : Bytes();
     if (held == nullptr) {
-      const auto read = co_await topic->read(index, 1, 1);
+      const auto read = co_await topic->read(index, 1, 1, from_compacted);
       if (!read) {
         error(request_id, pb::PersistenceError, read.error().text());
         co_return;

@@ -3,11 +3,26 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "wire/peek.h"
 
 namespace hulse::broker {
 namespace {
 
 constexpr std::string_view kPart = "broker";
+
+constexpr int kPointsPerConsumer = 100;
+
+// Whom an unpartitioned topic falls to: Pulsar's ring, so that topics spread over consumers.
+std::shared_ptr<Consumer> on_ring(const std::vector<std::shared_ptr<Consumer>>& consumers,
+                                  const std::string& topic) {
+  std::map<uint32_t, std::shared_ptr<Consumer>> ring;
+  for (const auto& consumer : consumers) {
+    for (int point = 0; point < kPointsPerConsumer; ++point)
+      ring[wire::murmur3(consumer->name + std::to_string(point))] = consumer;
+  }
+  const auto at = ring.lower_bound(wire::murmur3(topic));
+  return at == ring.end() ? ring.begin()->second : at->second;
+}
 
 }  // namespace
 
@@ -21,7 +36,8 @@ Subscription::Subscription(Topic& topic, std::string name, bool durable, Cursor 
 }
 
 std::optional<Topic::Refusal> Subscription::add(const std::shared_ptr<Consumer>& consumer,
-                                                SubType type) {
+                                                SubType type,
+                                                const std::function<void()>& admitted) {
   if (!consumers_.empty()) {
     if (type != type_) {
       return Topic::Refusal{
@@ -34,10 +50,12 @@ std::optional<Topic::Refusal> Subscription::add(const std::shared_ptr<Consumer>&
     }
   } else {
     type_ = type;
+    reads_compacted_ = consumer->reads_compacted;
     active_.reset();
     rewind();
   }
   consumers_.push_back(consumer);
+  admitted();
   if (by_key()) arrange_keys();
   if (ordered()) {
     choose_active();
@@ -61,7 +79,8 @@ void Subscription::remove(const std::shared_ptr<Consumer>& consumer) {
   if (consumers_.empty()) {
     active_.reset();
     rewind();
-    if (!durable_) topic_.remove(name_, [](const Result<void>&) {});
+    // After a seek they come back, and must find the position they asked for.
+    if (!durable_ && !seeking_) topic_.remove(name_, [](const Result<void>&) {});
     return;
   }
   if (ordered()) {
@@ -83,9 +102,10 @@ void Subscription::choose_active() {
   const auto lower = std::find_if(sorted.begin(), sorted.end(), [&](const auto& consumer) {
     return consumer->priority != sorted.front()->priority;
   });
-  const auto candidates = static_cast<size_t>(lower - sorted.begin());
+  sorted.erase(lower, sorted.end());
   const int partition = topic_.name().partition;
-  const auto chosen = sorted[partition > 0 ? static_cast<size_t>(partition) % candidates : 0];
+  const auto chosen = partition >= 0 ? sorted[static_cast<size_t>(partition) % sorted.size()]
+                                     : on_ring(sorted, topic_.text());
   if (chosen == active_) return;
   const bool old_is_here =
       active_ && std::find(consumers_.begin(), consumers_.end(), active_) != consumers_.end();
@@ -131,6 +151,7 @@ void Subscription::rewind() {
 
 void Subscription::flow(const std::shared_ptr<Consumer>& consumer, uint32_t permits) {
   consumer->permits += permits;
+  consumer->flow_ms = aio::wall_ms();
   dispatch();
 }
 
@@ -139,6 +160,10 @@ void Subscription::flow(const std::shared_ptr<Consumer>& consumer, uint32_t perm
 void Subscription::ack(const std::shared_ptr<Consumer>& consumer, const pb::CommandAck& ack,
                        Done done) {
   bool moved = false;
+  consumer->acked_ms = acked_ms_ = aio::wall_ms();
+  const auto count = static_cast<uint64_t>(ack.message_id_size());
+  consumer->acked.add(count, 0);
+  acked_.add(count, 0);
   for (const auto& id : ack.message_id()) {
     if (ack.ack_type() == pb::CommandAck::Cumulative) {
       if (!ordered()) continue;
@@ -217,7 +242,11 @@ void Subscription::store() {
 }
 
 void Subscription::expire_until(uint64_t index) {
-  if (!cursor_.ack_until(std::min(index, topic_.end_index()))) return;
+  index = std::min(index, topic_.end_index());
+  const uint64_t before = cursor_.acked_until();
+  if (!cursor_.ack_until(index)) return;
+  expired_.add(index - before, 0);
+  expired_ms_ = aio::wall_ms();
   changed(nullptr);
   dispatch();
 }
@@ -227,6 +256,8 @@ void Subscription::expire_until(uint64_t index) {
 void Subscription::give_back(Consumer& consumer, uint64_t index) {
   if (!consumer.pending.contains(index)) return;
   forget_pending(consumer, index);
+  consumer.redelivered.add(1, 0);
+  redelivered_.add(1, 0);
   ++counts_[index];
   redeliveries_.insert(index);
 }
@@ -260,11 +291,19 @@ void Subscription::seek(uint64_t index, Done done) {
   const auto consumers = consumers_;
   cursor_.reset(index);
   counts_.clear();
-  for (const auto& consumer : consumers) {
-    consumer->link->drop_consumer(consumer->id);
-  }
+  seeking_ = true;
+  for (const auto& consumer : consumers) consumer->link->drop_consumer(consumer->id);
+  seeking_ = false;
   rewind();
   changed(std::move(done));
+}
+
+void Subscription::sample(double seconds) {
+  for (Meter* meter : {&out_, &redelivered_, &acked_, &expired_}) meter->sample(seconds);
+  for (const auto& consumer : consumers_) {
+    for (Meter* meter : {&consumer->out, &consumer->redelivered, &consumer->acked})
+      meter->sample(seconds);
+  }
 }
 
 uint64_t Subscription::unacked_messages() const {

@@ -35,7 +35,9 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
 
   // Refuses what Pulsar refuses: a second exclusive consumer, another type while somebody is
   // connected.
-  std::optional<Topic::Refusal> add(const std::shared_ptr<Consumer>& consumer, SubType type);
+  // `admitted` is called before the consumer is told anything else.
+  std::optional<Topic::Refusal> add(const std::shared_ptr<Consumer>& consumer, SubType type,
+                                    const std::function<void()>& admitted);
   // What it held goes to others at once. A non-durable subscription ends with its last consumer.
   void remove(const std::shared_ptr<Consumer>& consumer);
 
@@ -55,10 +57,28 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   void expire_until(uint64_t index);
 
   uint64_t unacked_messages() const;
-  uint64_t messages_out() const { return messages_out_; }
-  uint64_t bytes_out() const { return bytes_out_; }
+  const Meter& out() const { return out_; }
+  const Meter& redelivered() const { return redelivered_; }
+  const Meter& acked() const { return acked_; }
+  const Meter& expired() const { return expired_; }
+  // Milliseconds since 1970; 0: never.
+  int64_t consumed_ms() const { return consumed_ms_; }
+  int64_t acked_ms() const { return acked_ms_; }
+  int64_t expired_ms() const { return expired_ms_; }
+  void sample(double seconds);
+  uint64_t read_index() const { return read_index_; }
+  uint64_t in_replay() const { return redeliveries_.size(); }
+  // As the first consumer gave them, or REST.
+  const std::map<std::string, std::string>& properties() const { return properties_; }
+  void set_properties(std::map<std::string, std::string> properties) {
+    properties_ = std::move(properties);
+  }
+  // Nobody is connected to what ends with its last consumer: they were sent away by a seek.
+  bool abandoned() const { return !durable_ && consumers_.empty(); }
   uint64_t delayed() const;
   const Consumer* active() const { return active_.get(); }
+  // Its consumers read what compaction has left; so it is while they are connected.
+  bool reads_compacted() const { return reads_compacted_; }
 
  private:
   bool ordered() const {
@@ -75,6 +95,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   aio::Task<void> wake_delayed();
   void dispatch_in_turn();
   void dispatch_by_key();
+  uint32_t slot_of(const TailEntry& entry) const;
   Consumer* owner_of(uint32_t hash) const;
   void arrange_keys();
   void forget_pending(Consumer& consumer, uint64_t index);
@@ -96,6 +117,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   std::vector<std::shared_ptr<Consumer>> consumers_;
   std::shared_ptr<Consumer> active_;  // exclusive and failover
   bool active_ready_ = true;          // false while a failover's delay runs
+  bool reads_compacted_ = false;
   size_t round_robin_ = 0;
   unsigned in_a_row_ = 0;
 
@@ -117,8 +139,15 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   std::unordered_map<uint64_t, uint32_t> hashes_;  // of unacknowledged entries
   std::map<uint64_t, TailEntry> parked_;           // read, but their consumer could not take them
 
-  uint64_t messages_out_ = 0;
-  uint64_t bytes_out_ = 0;
+  Meter out_;
+  Meter redelivered_;
+  Meter acked_;
+  Meter expired_;
+  int64_t consumed_ms_ = 0;
+  int64_t acked_ms_ = 0;
+  int64_t expired_ms_ = 0;
+  std::map<std::string, std::string> properties_;
+  bool seeking_ = false;  // consumers leave because of a seek
   bool reading_ = false;
   bool dispatching_ = false;
 

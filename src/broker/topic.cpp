@@ -40,6 +40,11 @@ std::string TopicRecord::encode() const {
   json::object out{{"v", 1}, {"id", id}, {"ledgers", std::move(list)}};
   if (has_epoch) out["epoch"] = epoch;
   if (terminated) out["terminated"] = true;
+  if (compacted) {
+    out["compacted"] = json::array{compacted->id, compacted->horizon, compacted->entries,
+                                   compacted->bytes, compacted->last_index};
+  }
+  if (compacting != 0) out["compacting"] = compacting;
   return json::serialize(out);
 }
 
@@ -71,6 +76,14 @@ Result<TopicRecord> TopicRecord::decode(std::string_view text) {
     record.has_epoch = true;
   }
   record.terminated = object.contains("terminated");
+  if (const auto* compacted = object.if_contains("compacted")) {
+    if (!compacted->is_array() || compacted->get_array().size() < 5) return damaged;
+    const auto& row = compacted->get_array();
+    record.compacted =
+        Compacted{number(row[0]), number(row[1]), number(row[2]), number(row[3]), number(row[4])};
+  }
+  if (const auto* compacting = object.if_contains("compacting"))
+    record.compacting = number(*compacting);
   if (error) return damaged;
   return record;
 }
@@ -91,7 +104,11 @@ Topic::Topic(Shared& shared, wire::TopicName name, TopicRecord record)
 
 Topic::~Topic() { forget_tail(0); }
 
-void Topic::open() { roll_ledger(); }
+void Topic::open() {
+  // What a compaction had written when the process ended.
+  if (record_.compacting != 0) shared_.store.trim(std::exchange(record_.compacting, 0), UINT64_MAX);
+  roll_ledger();
+}
 
 void Topic::restore(const std::string& subscription, Cursor cursor) {
   const auto restored =
@@ -159,6 +176,7 @@ std::optional<Topic::Refusal> Topic::add_producer(const std::shared_ptr<Producer
                                                   Done ready, bool& waits) {
   waits = false;
   if (record_.terminated) return Refusal{pb::TopicTerminatedError, text_ + " was terminated"};
+  if (const auto refusal = over_quota()) return refusal;
   const auto known = producers_.find(producer->name);
   if (known != producers_.end()) {
     const auto old = known->second;
@@ -218,6 +236,43 @@ std::optional<Topic::Refusal> Topic::add_producer(const std::shared_ptr<Producer
   producers_[producer->name] = producer;
   ready({});
   return std::nullopt;
+}
+
+std::optional<Topic::Refusal> Topic::over_quota() const {
+  const int64_t most = policies_.quota_bytes;
+  const uint64_t behind = most < 0 ? 0 : bytes_from(slowest());
+  const bool too_large = most >= 0 && behind > static_cast<uint64_t>(most);
+  if (!too_large && !too_old_) return std::nullopt;
+  return Refusal{
+      policies_.quota_holds ? pb::ProducerBlockedQuotaExceededError
+                            : pb::ProducerBlockedQuotaExceededException,
+      too_large
+          ? fmt::format("the backlog of {} has {} bytes, its quota is {}", text_, behind, most)
+          : fmt::format("the backlog of {} reaches back more than its quota of {} s", text_,
+                        policies_.quota_seconds)};
+}
+
+aio::Task<void> Topic::check_quota() {
+  const auto self = shared_from_this();
+  bool old = false;
+  if (policies_.quota_seconds >= 0 && slowest() < stored_end_) {
+    const auto oldest = co_await read(slowest(), 1, 1);
+    const auto metadata = !oldest || oldest->empty()
+                              ? Result<wire::pb::MessageMetadata>(wire::pb::MessageMetadata())
+                              : wire::parse_metadata(oldest->front().entry.view());
+    const int64_t since = metadata ? static_cast<int64_t>(metadata->publish_time()) : 0;
+    old = since > 0 && aio::wall_ms() - since > policies_.quota_seconds * 1000;
+  }
+  too_old_ = old;
+  if (producers_.empty()) co_return;
+  const auto over = over_quota();
+  if (!over) co_return;
+  log::warn(kPart, "{}; its producers are let go", over->message);
+  const auto producers = producers_;
+  for (const auto& [name, producer] : producers) {
+    remove_producer(producer);
+    producer->link->drop_producer(producer->id);
+  }
 }
 
 void Topic::become_exclusive(const std::shared_ptr<Producer>& producer, Done ready) {
@@ -314,10 +369,12 @@ void Topic::publish(const std::shared_ptr<Producer>& producer, const pb::Command
     sent.carries_record = true;
     for (auto& change : record_changes()) changes.push_back(std::move(change));
   }
+  if (send.is_chunk()) counters_.chunked = true;
   sent.fence = fence_;
   sent.index = next_index_++;
   sent.messages = static_cast<uint32_t>(std::max(1, send.num_messages()));
   ledger_bytes_ += entry.size();
+  uncompacted_bytes_ += entry.size();
   shared_.store.append(
       record_.id, sent.index, entry, shared_.executor,
       [self = shared_from_this(), producer, sent, entry](const Result<void>& result) {
@@ -372,8 +429,8 @@ void Topic::stored(const std::shared_ptr<Producer>& producer, const Sent& sent, 
   }
   if (sequence != nullptr) sequence->stored = sent.mark;
   stored_end_ = sent.index + 1;
-  counters_.messages_in += sent.messages;
-  counters_.bytes_in += size;
+  counters_.in.add(sent.messages, size);
+  producer->in.add(sent.messages, size);
   const auto id = message_id(sent.index);
   receipt(*producer, sent, static_cast<uint64_t>(id.ledger), static_cast<uint64_t>(id.entry));
   producer->link->published(size);
@@ -383,6 +440,13 @@ void Topic::stored(const std::shared_ptr<Producer>& producer, const Sent& sent, 
     remember({sent.index, std::move(entry), sent.messages});
   }
   for (const auto& [name, subscription] : subscriptions_) subscription->dispatch();
+}
+
+void Topic::sample(double seconds) {
+  counters_.in.sample(seconds);
+  counters_.out.sample(seconds);
+  for (const auto& [name, producer] : producers_) producer->in.sample(seconds);
+  for (const auto& [name, subscription] : subscriptions_) subscription->sample(seconds);
 }
 
 // ---- the tail in memory
@@ -418,6 +482,10 @@ uint64_t Topic::first_index() const {
   return std::max(trimmed_until_, record_.ledgers.front().first_index);
 }
 
+uint64_t Topic::first_readable(bool compacted) const {
+  return compacted && record_.compacted ? record_.ledgers.front().first_index : first_index();
+}
+
 MessageId Topic::message_id(uint64_t index) const {
   auto after =
       std::upper_bound(record_.ledgers.begin(), record_.ledgers.end(), index,
@@ -446,17 +514,18 @@ std::optional<uint64_t> Topic::exact_index(uint64_t ledger, uint64_t entry) cons
   return std::nullopt;
 }
 
-uint64_t Topic::index_of(uint64_t ledger, uint64_t entry) const {
-  if (ledger == kEarliestPart) return first_index();
+uint64_t Topic::index_of(uint64_t ledger, uint64_t entry, bool compacted) const {
+  const uint64_t first = first_readable(compacted);
+  if (ledger == kEarliestPart) return first;
   if (ledger >= kLatestPart) return stored_end_;
   for (size_t i = 0; i < record_.ledgers.size(); ++i) {
     const auto& at = record_.ledgers[i];
     if (at.id < ledger) continue;
-    if (at.id > ledger) return std::max(first_index(), at.first_index);
+    if (at.id > ledger) return std::max(first, at.first_index);
     const uint64_t end =
         i + 1 < record_.ledgers.size() ? record_.ledgers[i + 1].first_index : stored_end_;
-    if (entry == kEarliestPart) return std::max(first_index(), at.first_index);
-    return std::max(first_index(), std::min(end, at.first_index + std::min(entry, end)));
+    if (entry == kEarliestPart) return std::max(first, at.first_index);
+    return std::max(first, std::min(end, at.first_index + std::min(entry, end)));
   }
   return stored_end_;
 }
@@ -474,14 +543,52 @@ uint64_t Topic::backlog(const Cursor& cursor) const {
   return behind - std::min(behind, cursor.acked_ahead());
 }
 
+uint64_t Topic::bytes_from(uint64_t index) const {
+  uint64_t sum = 0;
+  for (size_t i = record_.ledgers.size(); i > 0; --i) {
+    const auto& ledger = record_.ledgers[i - 1];
+    const bool last = i == record_.ledgers.size();
+    const uint64_t end = last ? next_index_ : record_.ledgers[i].first_index;
+    const uint64_t begin = std::max(ledger.first_index, trimmed_until_);
+    if (end <= index || end <= begin) break;
+    const uint64_t bytes = last ? ledger_bytes_ : ledger.bytes;
+    const uint64_t from = std::max(index, begin);
+    sum += static_cast<uint64_t>(static_cast<double>(bytes) * static_cast<double>(end - from) /
+                                 static_cast<double>(end - ledger.first_index));
+  }
+  return sum;
+}
+
+uint64_t Topic::slowest() const {
+  uint64_t out = stored_end_;
+  for (const auto& [name, subscription] : subscriptions_) {
+    if (subscription->durable()) out = std::min(out, subscription->cursor().acked_until());
+  }
+  return std::max(out, first_index());
+}
+
 // ---- reading
 
 aio::Task<Result<std::vector<TailEntry>>> Topic::read(uint64_t from, size_t entries_max,
-                                                      size_t bytes_max) {
-  auto stored = co_await aio::offload(
-      shared_.disk, [&store = shared_.store, id = record_.id, from, entries_max, bytes_max] {
-        return store.read(id, from, entries_max, bytes_max);
-      });
+                                                      size_t bytes_max, bool compacted) {
+  while (compacted && record_.compacted && from < record_.compacted->horizon) {
+    const auto before = *record_.compacted;
+    auto entries = co_await read_store(before.id, from, entries_max, bytes_max);
+    // Another compaction may have taken this one's place, and its entries, meanwhile.
+    if (!record_.compacted || record_.compacted->id != before.id) continue;
+    if (!entries || !entries->empty()) co_return entries;
+    from = before.horizon;
+  }
+  auto entries = co_await read_store(record_.id, from, entries_max, bytes_max);
+  co_return entries;
+}
+
+aio::Task<Result<std::vector<TailEntry>>> Topic::read_store(storage::TopicId id, uint64_t from,
+                                                            size_t entries_max, size_t bytes_max) {
+  auto stored = co_await aio::offload(shared_.disk,
+                                      [&store = shared_.store, id, from, entries_max, bytes_max] {
+                                        return store.read(id, from, entries_max, bytes_max);
+                                      });
   if (!stored) co_return stored.error().with(text_);
   std::vector<TailEntry> out;
   for (auto& entry : *stored) {
@@ -578,19 +685,39 @@ void Topic::remove(const std::string& subscription, std::function<void(const Res
   trim();
 }
 
+void Topic::forget_abandoned() {
+  std::set<std::string> now;
+  for (const auto& [name, subscription] : subscriptions_) {
+    if (subscription->abandoned()) now.insert(name);
+  }
+  for (const auto& name : now) {
+    if (abandoned_.contains(name)) subscriptions_.erase(name);
+  }
+  abandoned_ = std::move(now);
+}
+
 void Topic::trim() {
+  if (compaction_.running) return;  // it reads everything twice
   uint64_t needed = record_.ledgers.back().first_index;
+  const uint64_t horizon = record_.compacted ? record_.compacted->horizon : 0;
+  // What came after the last compaction waits for the next one, as with Pulsar's cursor for it.
+  if (record_.compacted) needed = std::min(needed, horizon);
   bool subscribed = false;
   for (const auto& [name, subscription] : subscriptions_) {
     if (!subscription->durable()) continue;
     subscribed = true;
-    needed = std::min(needed, subscription->cursor().acked_until());
+    const uint64_t at = subscription->cursor().acked_until();
+    needed = std::min(needed, subscription->reads_compacted() ? std::max(at, horizon) : at);
   }
+  auto& ledgers = record_.ledgers;
+  // Rows of compacted entries: their ledgers are gone already.
+  size_t first = 0;
+  while (first + 1 < ledgers.size() && ledgers[first + 1].first_index <= trimmed_until_) ++first;
   // Whole ledgers: a new subscription may begin with what an old one has consumed of the last
   // ledger. A closed one that nobody needs goes as soon as either limit of the retention is passed.
   const int64_t now = aio::wall_ms();
   uint64_t kept_bytes = ledger_bytes_;
-  for (const auto& ledger : record_.ledgers) kept_bytes += ledger.bytes;
+  for (size_t i = first; i < ledgers.size(); ++i) kept_bytes += ledgers[i].bytes;
   const auto may_go = [&](const Ledger& ledger) {
     if (!subscribed && policies_.retention_minutes == 0 && policies_.retention_mb == 0) {
       return kept_bytes > kUnsubscribedBytesMax;
@@ -602,18 +729,61 @@ void Topic::trim() {
                         kept_bytes > static_cast<uint64_t>(policies_.retention_mb) << 20);
     return old || large;
   };
-  size_t gone = 0;
-  while (gone + 1 < record_.ledgers.size() && record_.ledgers[gone + 1].first_index <= needed &&
-         may_go(record_.ledgers[gone])) {
-    kept_bytes -= record_.ledgers[gone++].bytes;
+  size_t gone = first;
+  while (gone + 1 < ledgers.size() && ledgers[gone + 1].first_index <= needed &&
+         may_go(ledgers[gone])) {
+    kept_bytes -= ledgers[gone++].bytes;
   }
-  if (gone == 0) return;
-  record_.ledgers.erase(record_.ledgers.begin(),
-                        record_.ledgers.begin() + static_cast<ptrdiff_t>(gone));
+  if (gone == first) return;
+  const uint64_t until = ledgers[gone].first_index;
+  if (!record_.compacted) {
+    ledgers.erase(ledgers.begin(), ledgers.begin() + static_cast<ptrdiff_t>(gone));
+  }
   store_record();
-  if (record_.ledgers.front().first_index <= trimmed_until_) return;
-  trimmed_until_ = record_.ledgers.front().first_index;
+  if (until <= trimmed_until_) return;
+  trimmed_until_ = until;
   shared_.store.trim(record_.id, trimmed_until_);
+}
+
+// ---- compaction
+
+storage::TopicId Topic::begin_compaction() {
+  record_.compacting = shared_.next_ledger++;
+  uncompacted_bytes_ = 0;
+  store_record();
+  return record_.compacting;
+}
+
+aio::Task<Result<void>> Topic::finish_compaction(Compacted made, std::set<uint64_t> kept) {
+  const auto self = shared_from_this();
+  const auto before = record_;
+  record_.compacted = made;
+  record_.compacting = 0;
+  // Of what is trimmed only the ledgers of entries that stay are still spoken of.
+  std::vector<Ledger> rows;
+  for (size_t i = 0; i < record_.ledgers.size(); ++i) {
+    const auto& row = record_.ledgers[i];
+    const bool trimmed =
+        i + 1 < record_.ledgers.size() && record_.ledgers[i + 1].first_index <= trimmed_until_;
+    if (!trimmed || kept.contains(row.id)) rows.push_back(row);
+  }
+  record_.ledgers = std::move(rows);
+  auto changes = record_changes();
+  // Until the answer the new one is read already: its entries are durable.
+  const auto written = co_await write_through(shared_.store, std::move(changes));
+  if (!written) {
+    record_.compacted = before.compacted;
+    record_.compacting = made.id;
+    co_return written;
+  }
+  if (before.compacted) shared_.store.trim(before.compacted->id, UINT64_MAX);
+  co_return written;
+}
+
+void Topic::abandon_compaction() {
+  if (record_.compacting == 0) return;
+  shared_.store.trim(std::exchange(record_.compacting, 0), UINT64_MAX);
+  store_record();
 }
 
 aio::Task<void> Topic::stop() {

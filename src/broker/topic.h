@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "base/ids.h"
 #include "broker/cursor.h"
 #include "broker/link.h"
+#include "broker/meter.h"
 #include "broker/namespaces.h"
 #include "storage/store.h"
 #include "wire/topic_name.h"
@@ -31,7 +33,10 @@ struct Shared {
   size_t tail_topic_bytes_max = 4 << 20;  // of one
   size_t tail_bytes = 0;
   uint64_t next_ledger = 0;
+  std::string broker_id;  // "localhost:8080": where the web interface is
   aio::Duration failover_delay = std::chrono::seconds(1);
+  // Key_Shared: a ring of hashes (as Pulsar's default) or ranges that are split in halves.
+  bool consistent_hashing = true;
 };
 
 struct Ledger {
@@ -41,11 +46,24 @@ struct Ledger {
   int64_t closed_ms = 0;  // milliseconds since 1970; 0: it is the last one
 };
 
+// What compaction has made of the entries before `horizon`: those that stay, under their own
+// indexes, in a store of their own (compaction.h).
+struct Compacted {
+  storage::TopicId id = 0;
+  uint64_t horizon = 0;
+  uint64_t entries = 0;
+  uint64_t bytes = 0;
+  uint64_t last_index = 0;  // of the last entry, if there is one
+};
+
 // What is kept of a topic across restarts.
 struct TopicRecord {
   storage::TopicId id = 0;
+  // In order. Rows before the first stored entry stay only as far as compacted entries need them.
   std::vector<Ledger> ledgers;
-  uint64_t epoch = 0;  // of exclusive producers
+  std::optional<Compacted> compacted;
+  storage::TopicId compacting = 0;  // of the store a compaction writes to; 0: none runs
+  uint64_t epoch = 0;               // of exclusive producers
   bool has_epoch = false;
   bool terminated = false;
 
@@ -59,11 +77,20 @@ struct TailEntry {
   uint32_t messages = 1;
 };
 
+// Of the last compaction since the broker started; one that runs.
+struct CompactionState {
+  bool running = false;
+  std::string error;         // of the last one; empty: it went well, or there was none
+  int64_t succeeded_ms = 0;  // milliseconds since 1970
+  int64_t failed_ms = 0;
+  int64_t took_ms = 0;
+  uint64_t removed = 0;  // entries that did not stay
+};
+
 struct TopicCounters {
-  uint64_t messages_in = 0;
-  uint64_t bytes_in = 0;
-  uint64_t messages_out = 0;
-  uint64_t bytes_out = 0;
+  Meter in;
+  Meter out;
+  bool chunked = false;  // a chunk was published
 };
 
 class Topic : public std::enable_shared_from_this<Topic> {
@@ -89,6 +116,8 @@ class Topic : public std::enable_shared_from_this<Topic> {
   aio::Gate& gate() { return gate_; }
   const TopicCounters& counters() const { return counters_; }
   TopicCounters& counters() { return counters_; }
+  // Rates of everything here, over the `seconds` since the last time.
+  void sample(double seconds);
 
   // ---- producers
 
@@ -111,6 +140,9 @@ class Topic : public std::enable_shared_from_this<Topic> {
   bool in_use() const;
   // No message comes any more; consumers are told when they have read what is there.
   void terminate(std::function<void(const Result<void>&)> done);
+  // Holds the backlog to the namespace's quota: while it is above, producers are disconnected and
+  // refused. Reads the oldest message when its age counts.
+  aio::Task<void> check_quota();
   const TopicPolicies& policies() const { return policies_; }
   void set_policies(const TopicPolicies& policies) { policies_ = policies; }
 
@@ -127,21 +159,28 @@ class Topic : public std::enable_shared_from_this<Topic> {
   MessageId message_id(uint64_t index) const;
   // Of what lies before `index`: a mark-delete position. (first ledger, -1) before everything.
   MessageId before(uint64_t index) const;
-  // The first index at or after the id (ledger and entry); earliest and latest included.
-  uint64_t index_of(uint64_t ledger, uint64_t entry) const;
+  // Of what can be read; with `compacted` that begins before what is still stored.
+  uint64_t first_readable(bool compacted) const;
+  // The first readable index at or after the id (ledger and entry); earliest and latest included.
+  uint64_t index_of(uint64_t ledger, uint64_t entry, bool compacted = false) const;
   // Nothing when no such entry was ever stored here.
   std::optional<uint64_t> exact_index(uint64_t ledger, uint64_t entry) const;
   // The id of the last synced entry; (last ledger, -1) when there is none.
   MessageId last_id() const;
   uint64_t backlog(const Cursor& cursor) const;
+  // Stored bytes of entries from `index` on; within a ledger by its entries' mean size.
+  uint64_t bytes_from(uint64_t index) const;
+  // Where the slowest durable subscription is; the end if there is none.
+  uint64_t slowest() const;
 
   // ---- reading
 
   // The entry if it is in memory.
   const TailEntry* in_tail(uint64_t index) const;
-  // From disk; indexes that are gone are skipped.
+  // From disk; indexes that are gone are skipped. With `compacted` what lies before the horizon is
+  // what compaction has left of it.
   aio::Task<Result<std::vector<TailEntry>>> read(uint64_t from, size_t entries_max,
-                                                 size_t bytes_max);
+                                                 size_t bytes_max, bool compacted = false);
   // The first entry published at or after `time` (milliseconds since 1970).
   aio::Task<Result<uint64_t>> index_at(uint64_t time);
 
@@ -159,8 +198,22 @@ class Topic : public std::enable_shared_from_this<Topic> {
     return subscriptions_;
   }
 
+  // Ends subscriptions of readers that did not come back after a seek: those that were without a
+  // consumer at the last call too.
+  void forget_abandoned();
   // Lets go of entries that no subscription needs, by whole ledgers as Pulsar does.
   void trim();
+
+  // ---- compaction (compaction.h)
+
+  CompactionState& compaction_state() { return compaction_; }
+  // Appended since the last compaction, or since the topic was loaded.
+  uint64_t uncompacted_bytes() const { return uncompacted_bytes_; }
+  // The store to write to. Nothing is trimmed until one of the other two is called.
+  storage::TopicId begin_compaction();
+  // Readers see it when it is durable. `ledgers`: those that have entries in it.
+  aio::Task<Result<void>> finish_compaction(Compacted made, std::set<uint64_t> ledgers);
+  void abandon_compaction();
 
   // Disconnects everybody. Awaits running reads.
   aio::Task<void> stop();
@@ -181,6 +234,8 @@ class Topic : public std::enable_shared_from_this<Topic> {
     std::optional<uint64_t> stored;
   };
 
+  aio::Task<Result<std::vector<TailEntry>>> read_store(storage::TopicId id, uint64_t from,
+                                                       size_t entries_max, size_t bytes_max);
   void stored(const std::shared_ptr<Producer>& producer, const Sent& sent, Bytes entry,
               const Result<void>& result);
   // True when the send was answered as a repeat.
@@ -189,6 +244,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
   void refuse(const Producer& producer, uint64_t sequence_id, pb::ServerError code,
               std::string message, size_t size);
   void receipt(const Producer& producer, const Sent& sent, uint64_t ledger, uint64_t entry);
+  std::optional<Refusal> over_quota() const;
   void become_exclusive(const std::shared_ptr<Producer>& producer, Done ready);
   void promote_waiting();
   void remember(TailEntry entry);
@@ -206,6 +262,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
   uint64_t stored_end_ = 0;
   uint64_t trimmed_until_ = 0;
   size_t ledger_bytes_ = 0;
+  bool too_old_ = false;  // the backlog, by its quota; see check_quota()
   // The topic's record could not be stored: entries are not to be relied upon before it is.
   bool record_unsaved_ = false;
   std::shared_ptr<storage::Fence> fence_ = std::make_shared<storage::Fence>();
@@ -218,6 +275,9 @@ class Topic : public std::enable_shared_from_this<Topic> {
   std::deque<TailEntry> tail_;
   size_t tail_bytes_ = 0;
   TopicCounters counters_;
+  CompactionState compaction_;
+  std::set<std::string> abandoned_;
+  uint64_t uncompacted_bytes_ = 0;
 };
 
 std::string cursor_key(storage::TopicId topic, const std::string& subscription);

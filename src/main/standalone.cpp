@@ -58,6 +58,8 @@ broker::Options broker_options(const StandaloneOptions& options) {
   out.authentication_check = options.authentication_check;
   out.authorization = options.authorization;
   out.super_roles = options.super_roles;
+  out.consistent_hashing = options.consistent_hashing;
+  out.quota_check = options.quota_check;
   return out;
 }
 

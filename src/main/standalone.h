@@ -40,6 +40,8 @@ struct StandaloneOptions {
   bool authorization = false;
   std::vector<std::string> super_roles;
   bool unauthenticated_remote_access = false;
+  bool consistent_hashing = true;
+  std::chrono::seconds quota_check{60};
 };
 
 inline constexpr auto kStandaloneFields = std::to_array<config::Field>({
@@ -101,6 +103,12 @@ inline constexpr auto kStandaloneFields = std::to_array<config::Field>({
     config::field<&StandaloneOptions::unauthenticated_remote_access>(
         "unauthenticatedRemoteAccess",
         "Listen on an address that others reach although nobody is asked who they are"),
+    config::field<&StandaloneOptions::consistent_hashing>(
+        "subscriptionKeySharedUseConsistentHashing",
+        "Key_Shared: spread keys by a ring of hashes; if not, by ranges that are split in halves"),
+    config::field<&StandaloneOptions::quota_check>("backlogQuotaCheckIntervalInSeconds",
+                                                   "How often backlogs are held to their quotas")
+        .range(1, 86'400),
 });
 
 // The flag of a key: "--broker-port" of "brokerServicePort", "--tls-key-file-path" of

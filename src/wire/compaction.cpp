@@ -1,0 +1,112 @@
+#include "wire/compaction.h"
+
+#include "wire/compression.h"
+#include "wire/frame.h"
+#include "wire/messages.h"
+
+namespace hulse::wire {
+namespace {
+
+// A batch taken apart.
+struct Batch {
+  struct Item {
+    pb::SingleMessageMetadata metadata;
+    std::string_view value;
+  };
+  pb::MessageMetadata metadata;
+  std::string plain;  // what the values point into
+  std::vector<Item> items;
+};
+
+Result<std::string> plain_payload(const Entry& entry, size_t size_max) {
+  if (entry.metadata.compression() == pb::NONE) return std::string(entry.payload.view());
+  return decompress(entry.metadata.compression(), entry.payload.view(),
+                    entry.metadata.uncompressed_size(), size_max);
+}
+
+bool is_batch(const pb::MessageMetadata& metadata) {
+  return metadata.has_num_messages_in_batch() && metadata.encryption_keys_size() == 0;
+}
+
+Result<void> take_apart(std::string_view rest, Batch& batch) {
+  const Error damaged(Code::corrupt, "a batch that is not laid out as its metadata says");
+  const int count = batch.metadata.num_messages_in_batch();
+  if (count < 0 || static_cast<size_t>(count) > rest.size() / 4) return damaged;
+  for (int i = 0; i < count; ++i) {
+    if (rest.size() < 4) return damaged;
+    const size_t size = get_u32(rest.data());
+    rest.remove_prefix(4);
+    if (size > rest.size()) return damaged;
+    Batch::Item item;
+    if (!item.metadata.ParseFromArray(rest.data(), static_cast<int>(size))) return damaged;
+    rest.remove_prefix(size);
+    const auto value_size = static_cast<size_t>(std::max(0, item.metadata.payload_size()));
+    if (value_size > rest.size()) return damaged;
+    item.value = rest.substr(0, value_size);
+    rest.remove_prefix(value_size);
+    batch.items.push_back(std::move(item));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<KeyedMessage>> keyed_messages(const Bytes& bytes, size_t size_max) {
+  const auto entry = parse_entry(bytes);
+  if (!entry) return entry.error();
+  const auto& metadata = entry->metadata;
+  std::vector<KeyedMessage> out;
+  if (!is_batch(metadata)) {
+    KeyedMessage message;
+    if (metadata.has_partition_key()) message.key = metadata.partition_key();
+    message.is_empty = metadata.null_value() || entry->payload.empty();
+    out.push_back(std::move(message));
+    return out;
+  }
+  Batch batch{.metadata = metadata};
+  auto plain = plain_payload(*entry, size_max);
+  if (!plain) return plain.error();
+  batch.plain = std::move(*plain);
+  const auto apart = take_apart(batch.plain, batch);
+  if (!apart) return apart.error();
+  for (const auto& item : batch.items) {
+    KeyedMessage message;
+    if (item.metadata.has_partition_key()) message.key = item.metadata.partition_key();
+    message.is_empty = item.metadata.null_value() || item.value.empty();
+    message.is_gone = item.metadata.compacted_out();
+    out.push_back(std::move(message));
+  }
+  return out;
+}
+
+Result<std::string> without_messages(const Bytes& bytes, const std::vector<bool>& keep,
+                                     size_t size_max) {
+  const auto entry = parse_entry(bytes);
+  if (!entry) return entry.error();
+  Batch batch{.metadata = entry->metadata};
+  auto plain = plain_payload(*entry, size_max);
+  if (!plain) return plain.error();
+  batch.plain = std::move(*plain);
+  const auto apart = take_apart(batch.plain, batch);
+  if (!apart) return apart.error();
+  std::string payload;
+  for (size_t i = 0; i < batch.items.size(); ++i) {
+    auto& item = batch.items[i];
+    if (i >= keep.size() || !keep[i]) {
+      item.metadata.Clear();
+      item.metadata.set_compacted_out(true);
+      item.metadata.set_payload_size(0);
+      item.value = {};
+    }
+    const std::string single = item.metadata.SerializeAsString();
+    const size_t at = payload.size();
+    payload.resize(at + 4);
+    put_u32(payload.data() + at, static_cast<uint32_t>(single.size()));
+    payload += single;
+    payload += item.value;
+  }
+  const auto codec = batch.metadata.compression();
+  return encode_entry(batch.metadata, payload, codec);
+}
+
+}  // namespace hulse::wire
