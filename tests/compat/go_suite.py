@@ -24,6 +24,8 @@ import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / "tests/integration"))
+from support import wait_until  # noqa: E402
 MODULE = "github.com/apache/pulsar-client-go@v0.19.0"
 CACHE = pathlib.Path(os.environ.get("HULSE_COMPAT_CACHE", pathlib.Path.home() / ".cache/hulse/go-suite"))
 # In the place of the ports in the tests; not those of a Pulsar that may run here.
@@ -150,11 +152,9 @@ def main():
         broker = subprocess.Popen([words.build / "bin/hulse", "standalone", "--config", work / "hulse.yaml"],
                                   stdout=out, stderr=out)
     try:
-        end = time.monotonic() + 20
-        while "is ready" not in (work / "hulse.log").read_text():
-            if broker.poll() is not None or time.monotonic() > end:
-                raise SystemExit("the broker did not start: " + (work / "hulse.log").read_text())
-            time.sleep(0.05)
+        wait_until(lambda: "is ready" in (work / "hulse.log").read_text() or broker.poll() is not None, "it is ready")
+        if broker.poll() is not None:
+            raise SystemExit("the broker did not start: " + (work / "hulse.log").read_text())
         seed((suite / "tokens/admin-token").read_text().strip())
         results = run_tests(program, run / "pulsar", log, words)
         alive = broker.poll() is None
