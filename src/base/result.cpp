@@ -15,6 +15,7 @@ std::string_view to_string(Code code) {
     case Code::cancelled: return "cancelled";
     case Code::corrupt: return "corrupt";
     case Code::io: return "io";
+    case Code::full: return "full";
     case Code::busy: return "busy";
     case Code::too_large: return "too large";
     case Code::permission: return "permission";

@@ -24,6 +24,7 @@ enum class Code {
   cancelled,       // the operation was stopped on purpose; pass it on, do not log it
   corrupt,         // stored or received bytes fail their check
   io,              // the disk or a file said no
+  full,            // no room on the disk
   busy,            // somebody else holds it (port, lock, subscription, name)
   too_large,       // above a configured limit
   permission,      //

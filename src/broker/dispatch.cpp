@@ -338,6 +338,18 @@ void Subscription::read_ahead(uint64_t from) {
   topic_.gate().spawn("read for " + name_, run_read(from));
 }
 
+// Once everything before the entry is acknowledged its consumers are disconnected, and whoever
+// comes is told why there is nothing to have. Until then they may acknowledge.
+void Subscription::tell_of_damage(uint64_t index, const Error& why) {
+  if (cursor_.next_unacked(cursor_.acked_until()) != index) return;
+  topic_.note_damage(
+      index, fmt::format("{}, message {} cannot be read: {}. To go on without it: POST /admin/v2/"
+                         "persistent/.../subscription/{}/skip/1",
+                         topic_.text(), topic_.message_id(index).text(), why.text(), name_));
+  const auto consumers = consumers_;
+  for (const auto& consumer : consumers) consumer->link->drop_consumer(consumer->id);
+}
+
 aio::Task<void> Subscription::run_read(uint64_t from) {
   const auto self = shared_from_this();
   // What is stored while it reads must not count as gone.
@@ -346,6 +358,7 @@ aio::Task<void> Subscription::run_read(uint64_t from) {
   if (!entries) {
     log::error(kPart, "subscription {} cannot go on at message {}: {}", name_,
                topic_.message_id(from).text(), entries.error().text());
+    if (entries.error().code() == Code::corrupt) tell_of_damage(from, entries.error());
     co_await aio::sleep(kReadRetry);
     reading_ = false;
     dispatch();

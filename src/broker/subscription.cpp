@@ -38,6 +38,9 @@ Subscription::Subscription(Topic& topic, std::string name, bool durable, Cursor 
 std::optional<Topic::Refusal> Subscription::add(const std::shared_ptr<Consumer>& consumer,
                                                 SubType type,
                                                 const std::function<void()>& admitted) {
+  const auto damage = topic_.damage(cursor_.next_unacked(cursor_.acked_until()));
+  // Clients try again after PersistenceError; this one they tell their caller.
+  if (!damage.empty()) return Topic::Refusal{pb::ChecksumError, damage};
   if (!consumers_.empty()) {
     if (type != type_) {
       return Topic::Refusal{

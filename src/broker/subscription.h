@@ -103,6 +103,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   void deliver(Consumer& consumer, const TailEntry& entry);
   void read_ahead(uint64_t from);
   aio::Task<void> run_read(uint64_t from);
+  void tell_of_damage(uint64_t index, const Error& why);
   aio::Task<void> activate_later(std::shared_ptr<Consumer> consumer);
   void give_back(Consumer& consumer, uint64_t index);
   void changed(Done done);

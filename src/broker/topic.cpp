@@ -605,6 +605,11 @@ aio::Task<Result<std::vector<TailEntry>>> Topic::read_store(storage::TopicId id,
   co_return out;
 }
 
+std::string Topic::damage(uint64_t index) const {
+  const auto known = damage_.find(index);
+  return known == damage_.end() ? std::string() : known->second;
+}
+
 aio::Task<Result<uint64_t>> Topic::index_at(uint64_t time) {
   uint64_t low = first_index();
   uint64_t high = stored_end_;

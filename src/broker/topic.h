@@ -181,6 +181,9 @@ class Topic : public std::enable_shared_from_this<Topic> {
   // what compaction has left of it.
   aio::Task<Result<std::vector<TailEntry>>> read(uint64_t from, size_t entries_max,
                                                  size_t bytes_max, bool compacted = false);
+  // Why the entry cannot be read, if it was tried: it is damaged on disk. Empty otherwise.
+  std::string damage(uint64_t index) const;
+  void note_damage(uint64_t index, std::string why) { damage_[index] = std::move(why); }
   // The first entry published at or after `time` (milliseconds since 1970).
   aio::Task<Result<uint64_t>> index_at(uint64_t time);
 
@@ -274,6 +277,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
   std::map<std::string, std::shared_ptr<Subscription>> subscriptions_;
   std::deque<TailEntry> tail_;
   size_t tail_bytes_ = 0;
+  std::map<uint64_t, std::string> damage_;
   TopicCounters counters_;
   CompactionState compaction_;
   std::set<std::string> abandoned_;

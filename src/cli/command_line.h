@@ -20,6 +20,7 @@ using Action = std::function<Result<void>()>;
 void add_component_commands(CLI::App& app, Action& action);  // sinks, sources
 void add_connector_commands(CLI::App& app, Action& action);  // connectors
 void add_token_commands(CLI::App& app, Action& action);      // tokens
+void add_storage_commands(CLI::App& app, Action& action);    // storage
 // produce and consume, below `app` (which is `hulse client`, or pulsar-client itself).
 void add_client_commands(CLI::App& app, Action& action);
 

@@ -68,6 +68,7 @@ int main(int argc, char** argv) {
     hulse::cli::add_component_commands(app, action);
     hulse::cli::add_connector_commands(app, action);
     hulse::cli::add_token_commands(app, action);
+    hulse::cli::add_storage_commands(app, action);
     hulse::cli::add_client_commands(*app.add_subcommand("client", "Produce and consume"), action);
   }
   const auto unknown = hulse::cli::unknown_command(app, {argv + 1, argv + argc});

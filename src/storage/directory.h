@@ -9,30 +9,19 @@
 #include <string>
 
 #include "base/result.h"
+#include "storage/disk.h"
 
 namespace hulse::storage {
 
-// Owns a file descriptor.
-class File {
- public:
-  File() = default;
-  explicit File(int fd) : fd_(fd) {}
-  File(File&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-  File& operator=(File&& other) noexcept;
-  ~File();
-  static Result<File> open(const std::string& path, int flags);
-  int fd() const { return fd_; }
-  bool is_open() const { return fd_ >= 0; }
-
- private:
-  int fd_ = -1;
-};
+// What this version writes and the newest it reads. docs/internals/storage.md has the rule.
+inline constexpr uint64_t kFormatVersion = 1;
 
 class Directory {
  public:
-  // Creates it if absent. Refuses a directory of something else, one that another process holds and
-  // one that cannot be written, each with a sentence that says so.
-  static Result<Directory> open(std::string path);
+  enum class Absent { create, refuse };
+  // Refuses a directory of something else, one of a newer format, one that another process holds
+  // and one that cannot be written, each with a sentence that says so.
+  static Result<Directory> open(std::string path, Absent absent = Absent::create);
 
   const std::string& path() const { return path_; }
   std::string log_path() const { return path_ + "/log"; }
@@ -44,12 +33,7 @@ class Directory {
   File lock_;
 };
 
-// Makes the names in `path` durable.
-Result<void> sync_directory(const std::string& path);
-
-// Reads exactly `size` bytes at `offset`, or fewer at the end of the file.
-Result<std::string> read_at(const File& file, uint64_t offset, size_t size);
-
-Error file_error(const std::string& path, int error);
+// "hulse-data 1\n", as the file `format` holds it.
+std::string format_text();
 
 }  // namespace hulse::storage

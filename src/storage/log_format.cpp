@@ -65,6 +65,100 @@ bool later_group(std::string_view segment, size_t from, uint32_t seed, uint64_t 
   return false;
 }
 
+bool known_kind(char kind) {
+  return kind >= static_cast<char>(RecordKind::entry) &&
+         kind <= static_cast<char>(RecordKind::lost);
+}
+
+// What can be told apart in a region that is not whole, in order.
+struct Item {
+  enum class Kind { group, record, gap } kind = Kind::gap;
+  uint64_t begin = 0;
+  uint64_t end = 0;
+  Group group;
+  Record record;
+};
+
+// The region begins where a group should.
+std::vector<Item> items_of(std::string_view segment, uint64_t begin, uint64_t end, uint32_t seed) {
+  std::vector<Item> items;
+  const auto look = [&](uint64_t at, Item& item) {
+    const auto rest = segment.substr(at, end - at);
+    item.begin = at;
+    if (parse_group_header(rest, seed, item.group)) {
+      item.kind = Item::Kind::group;
+      item.end = at + kGroupHeaderSize;
+      return true;
+    }
+    // Cheap looks first: this is asked for every byte of a gap.
+    if (rest.size() < kRecordHeaderSize || !known_kind(rest[8]) ||
+        get_u32(rest.data() + 4) > rest.size() - kRecordHeaderSize) {
+      return false;
+    }
+    const auto record = parse_record(rest, seed);
+    if (!record) return false;
+    item.kind = Item::Kind::record;
+    item.record = *record;
+    item.record.offset = at;
+    item.end = at + kRecordHeaderSize + record->payload.size();
+    return true;
+  };
+  for (uint64_t at = begin; at < end;) {
+    Item item;
+    if (!look(at, item)) {
+      item = Item{.begin = at};
+      for (item.end = at + 1; item.end < end; ++item.end) {
+        Item next;
+        if (look(item.end, next)) break;
+      }
+    }
+    at = item.end;
+    items.push_back(item);
+  }
+  return items;
+}
+
+Damage damage_of(std::string_view segment, uint64_t begin, uint64_t end) {
+  Damage damage{.begin = begin, .end = end};
+  const auto bytes = segment.substr(begin, end - begin);
+  if (bytes.size() < kRecordHeaderSize) return damage;
+  damage.kind = static_cast<RecordKind>(bytes[8]);
+  damage.topic = get_u64(bytes.data() + 9);
+  damage.index = get_u64(bytes.data() + 17);
+  damage.one_record = get_u32(bytes.data() + 4) == bytes.size() - kRecordHeaderSize;
+  return damage;
+}
+
+// Hands out the records of a region that is not whole, and the gaps between them.
+void report(std::string_view segment, const std::vector<Item>& items,
+            const std::function<void(const Record&)>& found,
+            const std::function<void(const Damage&)>& damaged) {
+  for (size_t i = 0; i < items.size(); ++i) {
+    const auto& item = items[i];
+    if (item.kind == Item::Kind::record) found(item.record);
+    if (item.kind != Item::Kind::gap) continue;
+    if (item.end - item.begin == kGroupHeaderSize) {
+      damaged({.begin = item.begin, .end = item.end, .header_only = true});
+      continue;
+    }
+    auto damage = damage_of(segment, i == 0 ? item.begin + kGroupHeaderSize : item.begin, item.end);
+    // A group that says how many records it has: when one is missing, the gap is that one.
+    size_t begin = i;
+    while (begin > 0 && items[begin].kind != Item::Kind::group) --begin;
+    if (items[begin].kind == Item::Kind::group) {
+      const uint64_t end = items[begin].end + items[begin].group.size;
+      size_t records = 0;
+      size_t gaps = 0;
+      for (size_t k = begin + 1; k < items.size() && items[k].begin < end; ++k) {
+        records += items[k].kind == Item::Kind::record ? 1 : 0;
+        gaps += items[k].kind == Item::Kind::gap ? 1 : 0;
+      }
+      damage.one_record |= gaps == 1 && item.end <= end && records + 1 == items[begin].group.count;
+    }
+    damaged(damage);
+  }
+}
+
 bool take(std::string_view& in, std::string& out) {
   if (in.size() < 4) return false;
   const size_t size = get_u32(in.data());
@@ -180,7 +274,9 @@ Result<Record> parse_record(std::string_view bytes, uint32_t seed) {
 }
 
 Result<Scan> scan_segment(std::string_view segment, uint64_t id,
-                          const std::function<void(const Record&)>& found) {
+                          const std::function<void(const Record&)>& found,
+                          const std::function<void(const Damage&)>& damaged,
+                          bool last_may_be_torn) {
   const auto header = check_segment_header(segment, id);
   if (!header) return header.error();
   const uint32_t seed = segment_seed(id);
@@ -193,25 +289,101 @@ Result<Scan> scan_segment(std::string_view segment, uint64_t id,
     records.clear();
     const bool first = scan.end == kSegmentHeaderSize;
     const bool whole = parse_group_header(rest, seed, group) &&
-                       (first || group.number == scan.next_group) &&
+                       (first || group.number >= scan.next_group) &&
                        parse_group(rest, group, seed, scan.end, records);
-    if (!whole) {
-      size_t at = 0;
-      if (later_group(segment, scan.end + 1, seed, scan.next_group, at)) {
-        return Error(Code::corrupt,
-                     fmt::format("segment {} is damaged between byte {} and byte {}: whole groups "
-                                 "follow, so this is not the torn end of a crash",
-                                 segment_name(id), scan.end, at));
-      }
-      const size_t last = rest.find_last_not_of('\0');
+    if (whole) {
+      for (const auto& record : records) found(record);
+      scan.end += kGroupHeaderSize + group.size;
+      scan.next_group = group.number + 1;
+      continue;
+    }
+    size_t at = segment.size();
+    const bool followed = later_group(segment, scan.end + 1, seed, scan.next_group, at);
+    const size_t last = rest.find_last_not_of('\0');
+    if (!followed && (last_may_be_torn || last == std::string_view::npos)) {
       scan.cut = last == std::string_view::npos ? 0 : last + 1;
       return scan;
     }
-    for (const auto& record : records) found(record);
-    scan.end += kGroupHeaderSize + group.size;
-    scan.next_group = group.number + 1;
+    if (!damaged) {
+      return Error(Code::corrupt,
+                   fmt::format("segment {} is damaged between byte {} and byte {}: {}",
+                               segment_name(id), scan.end, at,
+                               followed ? "whole groups follow, so this is not the torn end of a "
+                                          "crash"
+                                        : "it was written to its end before"));
+    }
+    report(segment, items_of(segment, scan.end, at, seed), found, damaged);
+    scan.end = at;
+    if (!followed) return scan;
+    Group next;
+    parse_group_header(segment.substr(at), seed, next);
+    scan.next_group = next.number;
   }
   return scan;
+}
+
+Result<std::string> mend_segment(std::string_view segment, uint64_t id, bool last_may_be_torn,
+                                 const std::function<Named(const Damage&)>& name) {
+  const auto header = check_segment_header(segment, id);
+  if (!header) return header.error();
+  const uint32_t seed = segment_seed(id);
+  std::string out(segment);
+  uint64_t position = kSegmentHeaderSize;
+  uint64_t next_group = 0;
+  std::vector<Record> records;
+  while (position < segment.size()) {
+    Group group;
+    records.clear();
+    if (parse_group_header(segment.substr(position), seed, group) && group.number >= next_group &&
+        parse_group(segment.substr(position), group, seed, position, records)) {
+      position += kGroupHeaderSize + group.size;
+      next_group = group.number + 1;
+      continue;
+    }
+    size_t at = segment.size();
+    const bool followed = later_group(segment, position + 1, seed, next_group, at);
+    if (!followed && last_may_be_torn) {
+      out.resize(position);
+      return out;
+    }
+    // Headers where headers were, records where records were, and `lost` in between.
+    uint64_t group_at = position;
+    size_t count = 0;
+    const auto end_group = [&](uint64_t end) {
+      encode_group_header(out.data() + group_at, seed, next_group++,
+                          end - group_at - kGroupHeaderSize, count);
+    };
+    bool first = true;
+    for (const auto& item : items_of(segment, position, at, seed)) {
+      const uint64_t size = item.end - item.begin;
+      const bool is_header = item.kind == Item::Kind::group ||
+                             (item.kind == Item::Kind::gap && size == kGroupHeaderSize);
+      if (is_header && !first) {
+        end_group(item.begin);
+        group_at = item.begin;
+        count = 0;
+      } else if (item.kind == Item::Kind::record && !first) {
+        ++count;
+      } else if (item.kind == Item::Kind::gap && !is_header) {
+        const uint64_t begin = first ? item.begin + kGroupHeaderSize : item.begin;
+        if (item.end < begin + kRecordHeaderSize) {
+          // Too small for a record: only at the end of a file that was cut off.
+          if (!first) end_group(item.begin);
+          out.resize(item.begin);
+          return out;
+        }
+        const auto what = name(damage_of(segment, begin, item.end));
+        encode_record_header(out.data() + begin, seed, RecordKind::lost, what.topic, what.index,
+                             std::string_view(out).substr(begin + kRecordHeaderSize,
+                                                          item.end - begin - kRecordHeaderSize));
+        ++count;
+      }
+      first = false;
+    }
+    end_group(at);
+    position = at;
+  }
+  return out;
 }
 
 }  // namespace hulse::storage

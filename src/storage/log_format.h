@@ -29,6 +29,7 @@ enum class RecordKind : uint8_t {
   entry = 1,    // topic, index, payload as the producer sent it
   changes = 2,  // payload: changes of keys that count together
   trim = 3,     // topic, index: entries before it are gone
+  lost = 4,     // topic, index, or 0: `hulse storage check --salvage` gave up what lay here
 };
 
 struct Record {
@@ -64,6 +65,18 @@ void encode_record_header(char* out, uint32_t seed, RecordKind kind, uint64_t to
 // One record with its header, as read back. Fails with Code::corrupt.
 Result<Record> parse_record(std::string_view bytes, uint32_t seed);
 
+// A stretch that holds no whole record though it was synced. What its first bytes would say, if
+// they are a record's header, helps to name what is lost; it is not to be relied upon.
+struct Damage {
+  uint64_t begin = 0;
+  uint64_t end = 0;
+  RecordKind kind = RecordKind::entry;
+  uint64_t topic = 0;
+  uint64_t index = 0;
+  bool one_record = false;   // it was a single one
+  bool header_only = false;  // only the header of a group: no record is lost
+};
+
 // What a scan found. `end` is where the next group goes.
 struct Scan {
   uint64_t end = 0;
@@ -72,9 +85,23 @@ struct Scan {
 };
 
 // Walks the groups of a segment from its start and hands out every record. A last group that is
-// torn (a crash during its write: nobody was told that it is durable) ends the walk; damage before
-// the last group is Code::corrupt, naming segment and offset.
+// torn (a crash during its write: nobody was told that it is durable) ends the walk. Damage before
+// the last group is handed to `damaged`, and the walk goes on with the next whole record after it;
+// without `damaged` it is Code::corrupt, naming segment and offset. So is a damaged header.
+// `last_may_be_torn` is false for a segment that was written to its end and sealed.
 Result<Scan> scan_segment(std::string_view segment, uint64_t id,
-                          const std::function<void(const Record&)>& found);
+                          const std::function<void(const Record&)>& found,
+                          const std::function<void(const Damage&)>& damaged = nullptr,
+                          bool last_may_be_torn = true);
+
+// The segment with its damage put in order: each damaged stretch becomes records of the kind `lost`
+// of the same size, so that nothing else moves. A torn end is left out. `name` says what a stretch
+// held.
+struct Named {
+  uint64_t topic = 0;
+  uint64_t index = 0;
+};
+Result<std::string> mend_segment(std::string_view segment, uint64_t id, bool last_may_be_torn,
+                                 const std::function<Named(const Damage&)>& name);
 
 }  // namespace hulse::storage

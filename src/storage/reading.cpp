@@ -20,7 +20,7 @@ Result<std::shared_ptr<File>> Store::segment_file(uint64_t id) const {
   const std::lock_guard lock(files_mutex_);
   const auto known = files_.find(id);
   if (known != files_.end()) return known->second;
-  auto file = File::open(directory_.log_path() + "/" + segment_name(id), O_RDONLY);
+  auto file = File::open(segment_path(id), O_RDONLY);
   if (!file) return file.error();
   if (files_.size() >= kOpenFilesMax) files_.erase(files_.begin());
   auto shared = std::make_shared<File>(std::move(*file));
@@ -28,25 +28,37 @@ Result<std::shared_ptr<File>> Store::segment_file(uint64_t id) const {
   return shared;
 }
 
+// `around`: only if the first entry in memory is not after `from`. Says which generation it saw.
+std::vector<Store::Location> Store::locate_in_memory(TopicId topic, uint64_t from,
+                                                     size_t entries_max, Look look,
+                                                     uint64_t& generation) const {
+  std::vector<Location> found;
+  const std::lock_guard lock(index_mutex_);
+  generation = generation_;
+  bool first = true;
+  for (const auto& index : indexes_) {
+    const auto known = index->topics.find(topic);
+    if (known == index->topics.end()) continue;
+    const auto& all = known->second;
+    if (first && look == Look::around && all.front().index > from) break;
+    first = false;
+    auto at = std::lower_bound(all.begin(), all.end(), from,
+                               [](const Place& place, uint64_t i) { return place.index < i; });
+    for (; at != all.end() && found.size() < entries_max; ++at) {
+      found.push_back({index->segment, *at});
+    }
+  }
+  return found;
+}
+
 Result<std::vector<Store::Location>> Store::locate_sealed(TopicId topic, uint64_t from,
                                                           size_t entries_max) const {
   const std::string prefix = key_of('I', topic);
   std::vector<Location> found;
   const auto decode = [&](std::string_view key, std::string_view value) {
-    Location at;
-    at.index = get_u64(key.data() + 9);
-    at.segment = get_u64(value.data());
-    std::string_view rest = value.substr(8);
-    while (!rest.empty() && found.size() < entries_max) {
-      uint64_t index = 0;
-      uint64_t offset = 0;
-      uint64_t size = 0;
-      if (!get_varint(rest, index) || !get_varint(rest, offset) || !get_varint(rest, size)) break;
-      at.index += index;
-      at.offset += offset;
-      at.size = static_cast<uint32_t>(size);
-      if (at.index >= from) found.push_back(at);
-    }
+    each_place(key, value, [&](uint64_t segment, const Place& place) {
+      if (place.index >= from && found.size() < entries_max) found.push_back({segment, place});
+    });
   };
   const auto block = tables_->at_or_before(key_of('I', topic, from), prefix);
   if (!block) return block.error();
@@ -62,62 +74,85 @@ Result<std::vector<Store::Location>> Store::locate_sealed(TopicId topic, uint64_
   return found;
 }
 
-Result<std::vector<Stored>> Store::read(TopicId topic, uint64_t from, size_t entries_max,
-                                        size_t bytes_max) const {
-  std::vector<Location> locations;
-  const auto in_active = [&](bool any_start) {
-    const std::lock_guard lock(index_mutex_);
-    const auto known = active_index_.find(topic);
-    if (known == active_index_.end()) return;
-    const auto& all = known->second;
-    if (!any_start && all.front().index > from) return;
-    auto at = std::lower_bound(all.begin(), all.end(), from,
-                               [](const Location& l, uint64_t index) { return l.index < index; });
-    for (; at != all.end() && locations.size() < entries_max; ++at) locations.push_back(*at);
-  };
-  in_active(false);
-  // A segment may be sealed between the two looks; then the second look at the tables finds it.
-  for (int tries = 0; locations.empty() && tries < 2; ++tries) {
+Result<std::vector<Store::Location>> Store::locate(TopicId topic, uint64_t from,
+                                                   size_t entries_max) const {
+  for (;;) {
+    uint64_t began = 0;
+    auto found = locate_in_memory(topic, from, entries_max, Look::around, began);
+    if (!found.empty()) return found;
     auto sealed = locate_sealed(topic, from, entries_max);
     if (!sealed) return sealed.error();
-    locations = std::move(*sealed);
-    if (locations.empty()) in_active(true);
+    if (!sealed->empty()) return sealed;
+    // A segment that was sealed between the two looks would be passed over: then all is looked at
+    // again.
+    uint64_t ended = 0;
+    found = locate_in_memory(topic, from, entries_max, Look::after, ended);
+    if (began == ended) return found;
   }
+}
 
+Result<std::vector<Stored>> Store::read(TopicId topic, uint64_t from, size_t entries_max,
+                                        size_t bytes_max) const {
+  for (;;) {
+    uint64_t began = 0;
+    locate_in_memory(topic, from, 0, Look::around, began);
+    const auto locations = locate(topic, from, entries_max);
+    if (!locations) return locations.error();
+    auto out = read_places(topic, *locations, bytes_max);
+    if (out || out.error().code() == Code::corrupt) return out;
+    // A segment goes when its entries have moved or nobody needs them: then they are looked for
+    // anew.
+    uint64_t ended = 0;
+    locate_in_memory(topic, from, 0, Look::around, ended);
+    if (began == ended) return out;
+  }
+}
+
+// Entries before a damaged one are returned without it.
+Result<std::vector<Stored>> Store::read_places(TopicId topic,
+                                               const std::vector<Location>& locations,
+                                               size_t bytes_max) const {
   std::vector<Stored> out;
   size_t total = 0;
   for (size_t i = 0; i < locations.size() && (out.empty() || total < bytes_max);) {
     // As many as lie close together, in one read.
     size_t end = i + 1;
-    const uint64_t begin_offset = locations[i].offset;
-    uint64_t end_offset = begin_offset + kRecordHeaderSize + locations[i].size;
-    size_t wanted = total + locations[i].size;
-    while (end < locations.size() && locations[end].segment == locations[i].segment &&
-           locations[end].offset <= end_offset + kReadGapMax && wanted < bytes_max &&
-           locations[end].offset + kRecordHeaderSize + locations[end].size - begin_offset <=
+    const uint64_t segment = locations[i].segment;
+    const uint64_t begin_offset = locations[i].place.offset;
+    uint64_t end_offset = begin_offset + kRecordHeaderSize + locations[i].place.size;
+    size_t wanted = total + locations[i].place.size;
+    while (end < locations.size() && locations[end].segment == segment &&
+           locations[end].place.offset >= end_offset &&
+           locations[end].place.offset <= end_offset + kReadGapMax && wanted < bytes_max &&
+           locations[end].place.offset + kRecordHeaderSize + locations[end].place.size -
+                   begin_offset <=
                kReadBytesMax) {
-      end_offset = locations[end].offset + kRecordHeaderSize + locations[end].size;
-      wanted += locations[end++].size;
+      end_offset = locations[end].place.offset + kRecordHeaderSize + locations[end].place.size;
+      wanted += locations[end++].place.size;
     }
-    const auto file = segment_file(locations[i].segment);
+    const auto file = segment_file(segment);
+    if (!file && !out.empty()) return out;
     if (!file) return file.error();
     auto bytes = read_at(**file, begin_offset, end_offset - begin_offset);
-    if (!bytes) return bytes.error().with(segment_name(locations[i].segment));
+    if (!bytes && !out.empty()) return out;
+    if (!bytes) return bytes.error();
     const Bytes chunk = Bytes::from(std::move(*bytes));
-    const uint32_t seed = segment_seed(locations[i].segment);
+    const uint32_t seed = segment_seed(segment);
     for (; i < end; ++i) {
-      const auto& at = locations[i];
-      const size_t start = at.offset - begin_offset;
+      const auto& place = locations[i].place;
+      const size_t start = place.offset - begin_offset;
       const auto record = start < chunk.size()
                               ? parse_record(chunk.view().substr(start), seed)
                               : Result<Record>(Error(Code::corrupt, "the segment is too short"));
-      if (!record || record->topic != topic || record->index != at.index) {
+      if (!record || record->kind != RecordKind::entry || record->topic != topic ||
+          record->index != place.index) {
+        if (!out.empty()) return out;
         const Error why =
             record ? Error(Code::corrupt, "another record lies there") : record.error();
-        return why.with(fmt::format("entry {} of topic id {} at byte {} of {}", at.index, topic,
-                                    at.offset, segment_name(at.segment)));
+        return why.with(fmt::format("entry {} of topic id {} at byte {} of {}", place.index, topic,
+                                    place.offset, segment_name(segment)));
       }
-      out.push_back({at.index, Bytes(chunk.owner(), record->payload)});
+      out.push_back({place.index, Bytes(chunk.owner(), record->payload)});
       total += record->payload.size();
     }
   }
@@ -142,13 +177,35 @@ Result<std::vector<std::pair<std::string, std::string>>> Store::scan(
 
 Extent Store::extent(TopicId topic) const {
   const std::lock_guard lock(index_mutex_);
-  const auto known = extents_.find(topic);
-  return known == extents_.end() ? Extent{} : known->second;
+  const auto known = topics_.find(topic);
+  return known == topics_.end() ? Extent{} : known->second.extent;
+}
+
+uint64_t Store::bytes_from(TopicId topic, uint64_t index) const {
+  const std::lock_guard lock(index_mutex_);
+  uint64_t bytes = 0;
+  const auto add = [&](const Stretch& stretch) {
+    if (stretch.last < index) return;
+    const uint64_t entries = stretch.last - stretch.first + 1;
+    const uint64_t counted = stretch.last - std::max(index, stretch.first) + 1;
+    bytes += counted == entries ? stretch.bytes : stretch.bytes / entries * counted;
+  };
+  const auto known = topics_.find(topic);
+  if (known != topics_.end()) {
+    const auto& all = known->second.stretches;
+    for (auto at = all.rbegin(); at != all.rend() && at->last >= index; ++at) add(*at);
+  }
+  for (const auto& active : indexes_) {
+    const auto places = active->topics.find(topic);
+    if (places != active->topics.end()) add(stretch_of(topic, active->segment, places->second));
+  }
+  return bytes;
 }
 
 StoreStats Store::stats() const {
   const std::lock_guard lock(index_mutex_);
   StoreStats stats = stats_;
+  stats.segments = segments_.size();
   for (const auto& [id, segment] : segments_) stats.disk_bytes += segment.bytes;
   return stats;
 }

@@ -1,27 +1,18 @@
 #include "storage/store.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <pthread.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
-#include <cerrno>
 
-#include "base/assert.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "storage/store_parts.h"
 
 namespace hulse::storage {
 namespace {
 
 constexpr std::string_view kPart = "storage";
-constexpr size_t kWriteBytesMax = 1 << 20;    // of one pwritev
-constexpr size_t kIndexBlock = 512;           // entries in one index value of a sealed segment
 constexpr size_t kLingerBytesMax = 64 << 10;  // a group this large needs no company
 
 }  // namespace
@@ -32,7 +23,7 @@ Store::Store(Options options, Directory directory, std::unique_ptr<Tables> table
 Result<std::unique_ptr<Store>> Store::open(Options options) {
   auto directory = Directory::open(options.path);
   if (!directory) return directory.error();
-  auto tables = Tables::open(directory->tables_path());
+  auto tables = Tables::open(directory->tables_path(), options.tables_env);
   if (!tables) return tables.error();
   std::unique_ptr<Store> store(
       new Store(std::move(options), std::move(*directory), std::move(*tables)));
@@ -58,75 +49,9 @@ Result<void> Store::close() {
   writer_.join();
   if (broken_) return *broken_;
   // The space set aside for the last segment is not needed while nobody writes.
-  if (::ftruncate(active_file_.fd(), static_cast<off_t>(write_offset_)) != 0) {
-    return file_error(directory_.log_path(), errno);
-  }
+  const auto truncated = active_file_.truncate(write_offset_);
+  if (!truncated) return truncated.error();
   return tables_->flush();
-}
-
-Result<void> Store::start_segment() {
-  const uint64_t id = next_segment_++;
-  const std::string path = directory_.log_path() + "/" + segment_name(id);
-  auto file = File::open(path, O_RDWR | O_CREAT | O_EXCL);
-  if (!file) return file.error();
-  // Space and size now, so that a sync later has no more to write than the data. A disk without
-  // that much room still takes what fits.
-  const int code = ::posix_fallocate(file->fd(), 0, static_cast<off_t>(options_.segment_bytes));
-  // One that could not be begun does not stay: the next open would take it for a damaged one.
-  const auto give_up = [&](Error why) {
-    ::unlink(path.c_str());
-    return why;
-  };
-  if (code != 0 && code != ENOSPC) return give_up(file_error(path, code));
-  if (code == ENOSPC) {
-    if (::ftruncate(file->fd(), 0) != 0) return give_up(file_error(path, errno));
-    log::warn(kPart, "less than {} MiB are free for {}; writing goes on while there is room",
-              options_.segment_bytes >> 20, path);
-  }
-  const std::string header = encode_segment_header(id);
-  const ssize_t written = ::pwrite(file->fd(), header.data(), header.size(), 0);
-  if (written != static_cast<ssize_t>(header.size()) || ::fsync(file->fd()) != 0) {
-    return give_up(file_error(path, errno));
-  }
-  const auto synced = sync_directory(directory_.log_path());
-  if (!synced) return give_up(synced.error());
-  active_file_ = std::move(*file);
-  write_offset_ = kSegmentHeaderSize;
-  const std::lock_guard lock(index_mutex_);
-  segments_[id].bytes = write_offset_;
-  return {};
-}
-
-// Moves active_index_, which is this segment's, into the tables' change set. The caller applies it.
-void Store::seal_segment(uint64_t id) {
-  const Segment& segment = segments_.at(id);
-  for (const auto& [topic, locations] : active_index_) {
-    for (size_t begin = 0; begin < locations.size(); begin += kIndexBlock) {
-      const size_t end = std::min(locations.size(), begin + kIndexBlock);
-      std::string value(8, '\0');
-      put_u64(value.data(), id);
-      uint64_t index = locations[begin].index;
-      uint64_t offset = 0;
-      for (size_t i = begin; i < end; ++i) {
-        put_varint(value, locations[i].index - index);
-        put_varint(value, locations[i].offset - offset);
-        put_varint(value, locations[i].size);
-        index = locations[i].index;
-        offset = locations[i].offset;
-      }
-      tables_->put(key_of('I', topic, locations[begin].index), value);
-    }
-  }
-  std::string directory(8, '\0');
-  put_u64(directory.data(), segment.bytes);
-  for (const auto& [topic, last] : segment.last_index) {
-    const size_t at = directory.size();
-    directory.resize(at + 16);
-    put_u64(directory.data() + at, topic);
-    put_u64(directory.data() + at + 8, last);
-  }
-  tables_->put(key_of('S', id), directory);
-  active_index_.clear();
 }
 
 // ---- requests
@@ -238,123 +163,26 @@ std::vector<Store::Request> Store::take_group() {
   return group;
 }
 
-Result<void> Store::write_group(std::vector<Request>& group) {
-  size_t size = 0;
-  size_t records = 0;
-  for (const auto& request : group) {
-    size += request.record_bytes();
-    records += request.changes_payload.empty() ? 1 : 2;
-  }
-  if (write_offset_ + kGroupHeaderSize + size > options_.segment_bytes &&
-      write_offset_ > kSegmentHeaderSize) {
-    const uint64_t id = segments_.rbegin()->first;
-    const std::string old = directory_.log_path() + "/" + segment_name(id);
-    if (::ftruncate(active_file_.fd(), static_cast<off_t>(write_offset_)) != 0 ||
-        ::fsync(active_file_.fd()) != 0) {
-      break_down(file_error(old, errno));
-      return *broken_;
-    }
-    const auto started = start_segment();
-    if (!started)
-      return started.error();  // the present one stays the last: tried again with each group
-    std::unique_lock lock(index_mutex_);
-    auto active = segments_.extract(std::prev(segments_.end()));
-    seal_segment(id);
-    const auto applied = tables_->apply({id + 1, 0});
-    segments_.insert(std::move(active));
-    lock.unlock();
-    if (!applied) {
-      break_down(applied.error());
-      return *broken_;
-    }
-  }
-
-  const uint64_t id = segments_.rbegin()->first;
-  const uint32_t seed = segment_seed(id);
-  std::string headers(kGroupHeaderSize + kRecordHeaderSize * records, '\0');
-  encode_group_header(headers.data(), seed, next_group_, size, records);
-  std::vector<iovec> parts;
-  parts.reserve(2 * records + 1);
-  parts.push_back({headers.data(), kGroupHeaderSize});
-  uint64_t offset = write_offset_ + kGroupHeaderSize;
-  char* header = headers.data() + kGroupHeaderSize;
-  const auto add = [&](RecordKind kind, TopicId topic, uint64_t index, const Bytes& payload) {
-    encode_record_header(header, seed, kind, topic, index, payload.view());
-    parts.push_back({header, kRecordHeaderSize});
-    if (!payload.empty()) parts.push_back({const_cast<char*>(payload.data()), payload.size()});
-    offset += kRecordHeaderSize + payload.size();
-    header += kRecordHeaderSize;
-  };
-  for (auto& request : group) {
-    request.offset = offset;
-    add(request.kind, request.topic, request.index, request.payload);
-    if (!request.changes_payload.empty()) add(RecordKind::changes, 0, 0, request.changes_payload);
-  }
-
-  const std::string path = directory_.log_path() + "/" + segment_name(id);
-  uint64_t at = write_offset_;
-  for (size_t next = 0; next < parts.size();) {
-    size_t count = 0;
-    size_t bytes = 0;
-    while (next + count < parts.size() && count < IOV_MAX && bytes < kWriteBytesMax) {
-      bytes += parts[next + count++].iov_len;
-    }
-    ssize_t written =
-        ::pwritev(active_file_.fd(), &parts[next], static_cast<int>(count), static_cast<off_t>(at));
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return file_error(path, errno);
-    at += static_cast<uint64_t>(written);
-    while (written > 0) {
-      auto& part = parts[next];
-      const size_t taken = std::min(part.iov_len, static_cast<size_t>(written));
-      part.iov_base = static_cast<char*>(part.iov_base) + taken;
-      part.iov_len -= taken;
-      written -= static_cast<ssize_t>(taken);
-      if (part.iov_len == 0) ++next;
-    }
-  }
-  if (::fdatasync(active_file_.fd()) != 0) {
-    // The kernel may have dropped what it could not write: trying again would only look like
-    // success.
-    break_down(file_error(path, errno)
-                   .with("syncing the log; nothing is stored until hulse is restarted"));
-    return *broken_;
-  }
-  write_offset_ = at;
-  ++next_group_;
-  const std::lock_guard lock(index_mutex_);
-  segments_.rbegin()->second.bytes = at;
-  ++stats_.syncs;
-  stats_.records += records;
-  stats_.bytes += kGroupHeaderSize + size;
-  return {};
-}
-
 Result<void> Store::apply_group(const std::vector<Request>& group) {
   bool changed = false;
   {
     const std::lock_guard lock(index_mutex_);
-    const uint64_t id = segments_.rbegin()->first;
-    auto& segment = segments_.rbegin()->second;
+    auto& index = *indexes_.back();
     for (const auto& request : group) {
       if (request.kind == RecordKind::entry) {
-        active_index_[request.topic].push_back(
-            {request.index, id, request.offset, static_cast<uint32_t>(request.payload.size())});
-        segment.last_index[request.topic] = request.index;
-        auto& extent = extents_[request.topic];
+        index.topics[request.topic].push_back({request.index, static_cast<uint32_t>(request.offset),
+                                               static_cast<uint32_t>(request.payload.size())});
+        auto& extent = topics_[request.topic].extent;
         extent.end = std::max(extent.end, request.index + 1);
         if (request.changes.empty()) continue;
       }
       changed = true;
-      if (request.kind == RecordKind::trim) {
-        apply_trim(request.topic, request.index);
-        trimmed_ = true;
-      }
+      if (request.kind == RecordKind::trim) apply_trim(request.topic, request.index);
       for (const auto& change : request.changes) apply(change);
     }
   }
   if (!changed) return {};
-  const auto applied = tables_->apply({segments_.rbegin()->first, write_offset_});
+  const auto applied = tables_->apply({active_id_, write_offset_});
   if (!applied) {
     // The log has it, the tables do not: only a restart brings them together again.
     break_down(applied.error());
@@ -370,13 +198,33 @@ void Store::apply(const Change& change) {
   }
 }
 
+// Under index_mutex_.
 void Store::apply_trim(TopicId topic, uint64_t index) {
-  auto& extent = extents_[topic];
-  if (index <= extent.first) return;
-  extent.first = index;
+  auto& state = topics_[topic];
+  if (index <= state.extent.first) return;
+  state.extent.first = index;
   char value[8];
   put_u64(value, index);
   tables_->put(key_of('T', topic), std::string_view(value, 8));
+  std::optional<uint64_t> gone;
+  while (!state.stretches.empty() && state.stretches.front().first < index) {
+    auto& stretch = state.stretches.front();
+    auto& segment = segments_.at(stretch.segment);
+    if (stretch.last >= index) {
+      // About as much as the indexes say: entries are counted as if they were all of one size.
+      const uint64_t left =
+          stretch.bytes / (stretch.last - stretch.first + 1) * (stretch.last - index + 1);
+      segment.live_bytes -= stretch.bytes - left;
+      stretch.bytes = left;
+      stretch.first = index;
+      break;
+    }
+    gone = stretch.last;
+    segment.live_bytes -= stretch.bytes;
+    if (--segment.live_stretches == 0) trimmed_ = true;
+    state.stretches.pop_front();
+  }
+  if (gone) tables_->erase_range(key_of('I', topic, 0), key_of('I', topic, *gone + 1));
 }
 
 void Store::complete(std::vector<Request>& group, const Result<void>& result) {
@@ -421,35 +269,29 @@ void Store::remove_unneeded_segments() {
   std::vector<uint64_t> unneeded;
   {
     const std::lock_guard lock(index_mutex_);
-    for (auto at = segments_.begin(); at != std::prev(segments_.end()); ++at) {
-      const bool needed = std::any_of(
-          at->second.last_index.begin(), at->second.last_index.end(),
-          [&](const auto& topic) { return topic.second >= extents_[topic.first].first; });
-      if (!needed) unneeded.push_back(at->first);
+    for (const auto& [id, segment] : segments_) {
+      if (segment.sealed && segment.live_stretches == 0) unneeded.push_back(id);
     }
-    if (unneeded.empty()) return;
     for (const uint64_t id : unneeded) {
-      for (const auto& [topic, last] : segments_[id].last_index) {
-        tables_->erase_range(key_of('I', topic, 0), key_of('I', topic, last + 1));
-      }
       tables_->erase(key_of('S', id));
       segments_.erase(id);
     }
   }
+  if (unneeded.empty()) return;
   // The tables must have durably what the segments said before the segments go.
-  auto result = tables_->apply({segments_.rbegin()->first, write_offset_});
+  auto result = tables_->apply({active_id_, write_offset_});
   if (result) result = tables_->flush();
   if (!result) {
     break_down(result.error());
     return;
   }
   for (const uint64_t id : unneeded) {
-    const std::string path = directory_.log_path() + "/" + segment_name(id);
     {
       const std::lock_guard lock(files_mutex_);
       files_.erase(id);
     }
-    if (::unlink(path.c_str()) != 0) log::warn(kPart, "{}", file_error(path, errno).text());
+    const auto removed = remove_file(segment_path(id));
+    if (!removed) log::warn(kPart, "{}", removed.error().text());
   }
 }
 

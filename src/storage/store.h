@@ -25,7 +25,13 @@
 #include "base/result.h"
 #include "storage/directory.h"
 #include "storage/log_format.h"
+#include "storage/naming.h"
+#include "storage/segment_index.h"
 #include "storage/tables.h"
+
+namespace rocksdb {
+class Env;
+}
 
 namespace hulse::storage {
 
@@ -37,6 +43,8 @@ struct Options {
   size_t group_bytes_max = 8 << 20;  // what one sync carries at the most
   // How long a sync may wait for company when the one before it was small but shared.
   aio::Duration linger = std::chrono::milliseconds(1);
+  // The file system of the tables; null is RocksDB's own. Outlives the store.
+  rocksdb::Env* tables_env = nullptr;
 };
 
 struct Stored {
@@ -55,12 +63,18 @@ struct StoreStats {
   uint64_t records = 0;
   uint64_t bytes = 0;       // written to the log
   uint64_t disk_bytes = 0;  // of all segments
+  uint64_t segments = 0;
 };
+
+struct Loss;  // damage.h
 
 // Shared by appends whose order matters. Belongs to the writer; callers only hand it over.
 struct Fence {
   bool closed = false;
 };
+
+// The ids of the segments in log/, ascending.
+Result<std::vector<uint64_t>> list_segments(const std::string& log_path);
 
 class Store {
  public:
@@ -98,7 +112,11 @@ class Store {
   Result<std::vector<std::pair<std::string, std::string>>> scan(std::string_view prefix) const;
 
   Extent extent(TopicId topic) const;
+  // About how many bytes the entries from `index` on take in the log.
+  uint64_t bytes_from(TopicId topic, uint64_t index) const;
   StoreStats stats() const;
+  // Of all topics; for tools.
+  Result<Naming> names() const { return Naming::load(*tables_); }
 
   // Why nothing can be stored any more (a failed sync), if so. Any thread.
   std::optional<Error> broken() const;
@@ -112,19 +130,22 @@ class Store {
   struct Request;
   struct Location;
   struct Segment;
-  struct FileCache;
+  struct TopicState;
+  enum class Look { around, after };
 
   Store(Options options, Directory directory, std::unique_ptr<Tables> tables);
 
+  // recovery.cpp
   Result<void> recover();
+  Result<void> load_tables(const std::vector<uint64_t>& ids);
   Result<void> recover_segment(uint64_t id, bool last, const LogPosition& applied);
-  Result<void> start_segment();
-  void seal_segment(uint64_t id);
+  Result<void> keep_losses(SegmentIndex& index, const std::vector<Loss>& losses,
+                           const std::function<bool(const Loss&)>& changes_lost);
 
+  // store.cpp
   void submit(Request request);
   void run();
   std::vector<Request> take_group();
-  Result<void> write_group(std::vector<Request>& group);
   Result<void> apply_group(const std::vector<Request>& group);
   void apply(const Change& change);
   void apply_trim(TopicId topic, uint64_t index);
@@ -134,29 +155,47 @@ class Store {
   void remove_unneeded_segments();
   void break_down(Error why);
 
-  std::vector<Location> locate(TopicId topic, uint64_t from, size_t entries_max) const;
+  // writing.cpp
+  Result<void> start_segment();
+  Result<void> roll_segment();
+  Result<void> write_group(std::vector<Request>& group);
+  void put_index(const SegmentIndex& index, uint64_t bytes);
+  void adopt(uint64_t segment, const std::vector<Stretch>& stretches);
+
+  // reading.cpp
+  std::vector<Location> locate_in_memory(TopicId topic, uint64_t from, size_t entries_max,
+                                         Look look, uint64_t& generation) const;
   Result<std::vector<Location>> locate_sealed(TopicId topic, uint64_t from,
                                               size_t entries_max) const;
+  Result<std::vector<Location>> locate(TopicId topic, uint64_t from, size_t entries_max) const;
+  Result<std::vector<Stored>> read_places(TopicId topic, const std::vector<Location>& locations,
+                                          size_t bytes_max) const;
   Result<std::shared_ptr<File>> segment_file(uint64_t id) const;
+  std::string segment_path(uint64_t id) const;
 
   const Options options_;
   const Directory directory_;
   const std::unique_ptr<Tables> tables_;
   uint64_t cut_bytes_ = 0;
 
-  // Written by the writer thread only; under index_mutex_ where other threads read.
-  uint64_t next_segment_ = 1;
+  // Of the writer thread only.
   uint64_t next_group_ = 0;
   uint64_t write_offset_ = 0;
   File active_file_;
   bool trimmed_ = true;  // since it was last looked which segments nobody needs
 
+  // Written by the writer thread only; under index_mutex_ where other threads read.
   mutable std::mutex index_mutex_;
-  std::optional<Error> broken_;           // after a failed sync nothing is written any more
-  std::optional<Error> last_failure_;     // of the last write; nothing after one that succeeded
-  std::map<uint64_t, Segment> segments_;  // all of them, the active one last
-  std::unordered_map<TopicId, Extent> extents_;
-  std::unordered_map<TopicId, std::vector<Location>> active_index_;
+  uint64_t next_segment_ = 1;
+  uint64_t active_id_ = 0;
+  std::optional<Error> broken_;        // after a failed sync nothing is written any more
+  std::optional<Error> last_failure_;  // of the last write; nothing after one that succeeded
+  std::map<uint64_t, Segment> segments_;
+  std::unordered_map<TopicId, TopicState> topics_;
+  // Of the active segment last; before it, of one that is on its way into the tables.
+  std::vector<std::shared_ptr<SegmentIndex>> indexes_;
+  // Counts what moves entries from where a reader may have looked to where it did not.
+  uint64_t generation_ = 0;
   StoreStats stats_;
 
   mutable std::mutex files_mutex_;
@@ -166,7 +205,6 @@ class Store {
   std::condition_variable queue_changed_;
   std::deque<Request> queue_;
   bool closing_ = false;
-  bool closed_ = false;
   std::thread writer_;
 };
 

@@ -1,6 +1,7 @@
-// What the files of the store share: its tables' keys and the structures behind it. Internal.
+// What the files of the store share: the structures behind it. Internal.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -12,21 +13,6 @@
 #include "storage/store.h"
 
 namespace hulse::storage {
-
-inline std::string key_of(char prefix, uint64_t a) {
-  std::string key(9, prefix);
-  put_u64(key.data() + 1, a);
-  return key;
-}
-inline std::string key_of(char prefix, uint64_t a, uint64_t b) {
-  std::string key(17, prefix);
-  put_u64(key.data() + 1, a);
-  put_u64(key.data() + 9, b);
-  return key;
-}
-// 'M' key: the caller's. 'I' topic, first index: where entries lie in a sealed segment. 'S'
-// segment: its topics with their last index. 'T' topic: first index that is not trimmed.
-inline std::string user_key(std::string_view key) { return "M" + std::string(key); }
 
 struct Store::Request {
   RecordKind kind = RecordKind::entry;
@@ -47,15 +33,22 @@ struct Store::Request {
 };
 
 struct Store::Location {
-  uint64_t index = 0;
   uint64_t segment = 0;
-  uint64_t offset = 0;  // of the record's header
-  uint32_t size = 0;    // of the payload
+  Place place;
 };
 
 struct Store::Segment {
   uint64_t bytes = 0;
-  std::map<TopicId, uint64_t> last_index;  // of each topic that has entries in it
+  bool sealed = false;
+  bool gathered = false;
+  // Of what topics still need. Counted from when it is sealed.
+  uint64_t live_bytes = 0;
+  uint64_t live_stretches = 0;
+};
+
+struct Store::TopicState {
+  Extent extent;
+  std::deque<Stretch> stretches;  // in sealed segments, in order, not trimmed
 };
 
 }  // namespace hulse::storage

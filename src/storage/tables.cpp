@@ -18,7 +18,8 @@ rocksdb::Slice slice(std::string_view text) { return {text.data(), text.size()};
 std::string_view view(const rocksdb::Slice& text) { return {text.data(), text.size()}; }
 
 Error to_error(const rocksdb::Status& status) {
-  const Code code = status.IsCorruption() ? Code::corrupt : Code::io;
+  Code code = status.IsCorruption() ? Code::corrupt : Code::io;
+  if (status.IsNoSpace()) code = Code::full;
   return Error(code, "tables: " + status.ToString());
 }
 
@@ -47,10 +48,12 @@ rocksdb::Options options() {
 Tables::Tables() : batch_(std::make_unique<rocksdb::WriteBatch>()) {}
 Tables::~Tables() = default;
 
-Result<std::unique_ptr<Tables>> Tables::open(const std::string& path) {
+Result<std::unique_ptr<Tables>> Tables::open(const std::string& path, rocksdb::Env* env) {
   std::unique_ptr<Tables> tables(new Tables);
   rocksdb::DB* db = nullptr;
-  const auto status = rocksdb::DB::Open(options(), path, &db);
+  auto chosen = options();
+  if (env != nullptr) chosen.env = env;
+  const auto status = rocksdb::DB::Open(chosen, path, &db);
   if (!status.ok()) return to_error(status).with("opening " + path);
   tables->db_.reset(db);
   return tables;
@@ -119,6 +122,12 @@ Result<LogPosition> Tables::position() const {
 
 Result<void> Tables::flush() {
   const auto status = db_->Flush(rocksdb::FlushOptions());
+  if (!status.ok()) return to_error(status);
+  return {};
+}
+
+Result<void> Tables::verify() const {
+  const auto status = db_->VerifyChecksum();
   if (!status.ok()) return to_error(status);
   return {};
 }

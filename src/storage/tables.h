@@ -13,6 +13,7 @@
 
 namespace rocksdb {
 class DB;
+class Env;
 class WriteBatch;
 }  // namespace rocksdb
 
@@ -27,7 +28,8 @@ struct LogPosition {
 // Reads: any thread. Writes: one thread at a time.
 class Tables {
  public:
-  static Result<std::unique_ptr<Tables>> open(const std::string& path);
+  // `env` is null for the system's own file system; it outlives the tables.
+  static Result<std::unique_ptr<Tables>> open(const std::string& path, rocksdb::Env* env = nullptr);
   ~Tables();
 
   Result<std::optional<std::string>> get(std::string_view key) const;
@@ -48,6 +50,8 @@ class Tables {
   Result<LogPosition> position() const;
   // Makes everything applied so far durable.
   Result<void> flush();
+  // Reads every file and compares checksums.
+  Result<void> verify() const;
 
  private:
   Tables();
