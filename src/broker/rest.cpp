@@ -169,6 +169,7 @@ aio::Task<aio::HttpResponse> handle(Broker& broker, aio::HttpRequest request) {
   auto answered = co_await handle_namespaces(call);
   if (!answered) answered = co_await handle_topics(call);
   if (!answered) answered = co_await handle_schemas(call);
+  if (!answered) answered = co_await handle_storage(call);
   if (answered) co_return std::move(*answered);
   co_return refuse(404, fmt::format("{} {} is not served by this version of Hulse", request.method,
                                     request.target));

@@ -50,5 +50,6 @@ std::optional<aio::HttpResponse> forbid(const Call& call);
 aio::Task<std::optional<aio::HttpResponse>> handle_namespaces(Call& call);
 aio::Task<std::optional<aio::HttpResponse>> handle_topics(Call& call);
 aio::Task<std::optional<aio::HttpResponse>> handle_schemas(Call& call);
+aio::Task<std::optional<aio::HttpResponse>> handle_storage(Call& call);
 
 }  // namespace hulse::broker

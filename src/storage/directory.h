@@ -4,6 +4,8 @@
 //   lock        held by flock while a process uses the directory
 //   log/        segments (log_format.h)
 //   tables/     RocksDB: what the log said up to a checkpoint (tables.h)
+//   snapshot/   while a backup is made: a data directory of links
+//   damaged/    segments as they were before `hulse storage check --salvage`
 #pragma once
 
 #include <string>
@@ -26,6 +28,7 @@ class Directory {
   const std::string& path() const { return path_; }
   std::string log_path() const { return path_ + "/log"; }
   std::string tables_path() const { return path_ + "/tables"; }
+  std::string snapshot_path() const { return path_ + "/snapshot"; }
 
  private:
   Directory(std::string path, File lock) : path_(std::move(path)), lock_(std::move(lock)) {}

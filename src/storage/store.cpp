@@ -29,6 +29,8 @@ Result<std::unique_ptr<Store>> Store::open(Options options) {
       new Store(std::move(options), std::move(*directory), std::move(*tables)));
   const auto recovered = store->recover();
   if (!recovered) return recovered.error().with("recovering " + store->directory_.path());
+  const auto dropped = store->drop_snapshot();
+  if (!dropped) return dropped.error();
   store->writer_ = std::thread([raw = store.get()] { raw->run(); });
   pthread_setname_np(store->writer_.native_handle(), "storage-log");
   return store;
@@ -83,7 +85,7 @@ void Store::trim(TopicId topic, uint64_t index) {
   submit({.kind = RecordKind::trim, .topic = topic, .index = index});
 }
 
-void Store::submit(Request request) {
+bool Store::submit(Request request) {
   bool refused = false;
   bool first = false;
   {
@@ -99,6 +101,7 @@ void Store::submit(Request request) {
       done(Error(Code::closed, "the store is closed"));
     });
   }
+  return !refused;
 }
 
 // ---- the writer thread
@@ -107,6 +110,10 @@ void Store::run() {
   for (;;) {
     auto group = take_group();
     if (group.empty()) return;
+    if (group.front().act) {
+      group.front().act();
+      continue;
+    }
     refuse_fenced(group);
     if (group.empty()) continue;
     auto written = broken_ ? Result<void>(*broken_) : write_group(group);
@@ -149,6 +156,8 @@ std::vector<Store::Request> Store::take_group() {
   queue_changed_.wait(lock, [&] { return !queue_.empty() || closing_; });
   const auto gather = [&] {
     while (!queue_.empty() && (group.empty() || bytes < options_.group_bytes_max)) {
+      // Alone: neither after what is not written yet, nor before what would be.
+      if (!group.empty() && (queue_.front().act || group.front().act)) break;
       bytes += queue_.front().record_bytes();
       group.push_back(std::move(queue_.front()));
       queue_.pop_front();
@@ -156,7 +165,7 @@ std::vector<Store::Request> Store::take_group() {
   };
   gather();
   // Many small writers: one moment's wait halves the number of syncs. A lone writer is not held up.
-  if (group.size() > 1 && bytes < kLingerBytesMax && !closing_) {
+  if (group.size() > 1 && bytes < kLingerBytesMax && !closing_ && queue_.empty()) {
     queue_changed_.wait_for(lock, options_.linger / 2, [&] { return closing_; });
     gather();
   }

@@ -111,6 +111,13 @@ class Store {
   Result<std::optional<std::string>> get(std::string_view key) const;
   Result<std::vector<std::pair<std::string, std::string>>> scan(std::string_view prefix) const;
 
+  // Makes a data directory of links beside the log, with everything acknowledged before the call,
+  // and returns its path. It can be copied while the store goes on, and keeps what it holds on
+  // disk until it is dropped (or the store opened again). Blocking; any thread. Code::busy while
+  // there is one.
+  Result<std::string> take_snapshot();
+  Result<void> drop_snapshot();
+
   Extent extent(TopicId topic) const;
   // About how many bytes the entries from `index` on take in the log.
   uint64_t bytes_from(TopicId topic, uint64_t index) const;
@@ -143,7 +150,7 @@ class Store {
                            const std::function<bool(const Loss&)>& changes_lost);
 
   // store.cpp
-  void submit(Request request);
+  bool submit(Request request);
   void run();
   std::vector<Request> take_group();
   Result<void> apply_group(const std::vector<Request>& group);
@@ -161,6 +168,9 @@ class Store {
   Result<void> write_group(std::vector<Request>& group);
   void put_index(const SegmentIndex& index, uint64_t bytes);
   void adopt(uint64_t segment, const std::vector<Stretch>& stretches);
+
+  // snapshot.cpp
+  Result<void> link_snapshot(const std::string& path);
 
   // reading.cpp
   std::vector<Location> locate_in_memory(TopicId topic, uint64_t from, size_t entries_max,

@@ -22,6 +22,7 @@ struct Store::Request {
   std::vector<Change> changes;
   Bytes changes_payload;  // of an entry that carries changes: a record of its own after it
   std::shared_ptr<Fence> fence;
+  std::function<void()> act;  // instead of a record: called on the writer thread, in its turn
   std::optional<aio::Executor> executor;
   Done done;
 

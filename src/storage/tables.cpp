@@ -5,6 +5,7 @@
 #include <rocksdb/db.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/table.h>
+#include <rocksdb/utilities/checkpoint.h>
 #include <rocksdb/write_batch.h>
 
 #include "base/bytes.h"
@@ -122,6 +123,15 @@ Result<LogPosition> Tables::position() const {
 
 Result<void> Tables::flush() {
   const auto status = db_->Flush(rocksdb::FlushOptions());
+  if (!status.ok()) return to_error(status);
+  return {};
+}
+
+Result<void> Tables::checkpoint(const std::string& path) {
+  rocksdb::Checkpoint* made = nullptr;
+  auto status = rocksdb::Checkpoint::Create(db_.get(), &made);
+  const std::unique_ptr<rocksdb::Checkpoint> checkpoint(made);
+  if (status.ok()) status = checkpoint->CreateCheckpoint(path);
   if (!status.ok()) return to_error(status);
   return {};
 }

@@ -50,6 +50,8 @@ class Tables {
   Result<LogPosition> position() const;
   // Makes everything applied so far durable.
   Result<void> flush();
+  // A copy as of now at `path`, made of links where the file system has them.
+  Result<void> checkpoint(const std::string& path);
   // Reads every file and compares checksums.
   Result<void> verify() const;
 

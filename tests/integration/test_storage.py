@@ -4,6 +4,7 @@ import pytest
 from pulsar import InitialPosition
 
 from support import http, wait_until
+from test_restart import Sender
 
 GOOD, BAD = "persistent://public/default/good", "persistent://public/default/bad"
 
@@ -143,3 +144,38 @@ def test_a_newer_format_is_refused_in_a_sentence(workshop, connect):
     (broker.data / "format").write_text("hulse-data 2\n")
     done = workshop.run("standalone", "--data-dir", broker.data)
     assert done.returncode == 1 and "newer version" in done.stderr, done.stderr
+
+
+def test_a_backup_under_load_holds_all_that_was_acknowledged_before_it(workshop, connect):
+    broker = workshop.standalone()
+    client = connect(broker.url)
+    client.subscribe(GOOD, "s").close()
+    sender = Sender(client, GOOD)
+    sender.start()
+    for round in range(3):
+        goal = len(sender.stored) + 3000
+        wait_until(lambda: len(sender.stored) >= goal, "3,000 more receipts came")
+        before = set(sender.stored)
+        target = workshop.folder / f"backup-{round}"
+        done = workshop.run("storage", "backup", broker.web, target)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not (broker.data / "snapshot").exists()
+        restored = workshop.folder / f"restored-{round}"
+        done = workshop.run("storage", "restore", target, restored)
+        assert done.returncode == 0, done.stdout + done.stderr
+        copy = workshop.standalone(data=restored)
+        consumer = connect(copy.url).subscribe(GOOD, "s")
+        seen = set()
+        while not before <= seen:
+            seen.add(int(consumer.receive(30000).data()))
+        copy.stop()
+    sender.finish()
+    again = workshop.run("storage", "backup", broker.web, workshop.folder / "backup-0")
+    assert again.returncode == 1 and "already" in again.stderr
+    assert not (broker.data / "snapshot").exists(), "one that failed leaves nothing behind"
+    refused = workshop.run("storage", "backup", broker.data, workshop.folder / "offline")
+    assert refused.returncode == 1 and "web address" in refused.stderr
+    broker.stop()
+    done = workshop.run("storage", "backup", broker.data, workshop.folder / "offline")
+    assert done.returncode == 0, done.stderr
+    assert workshop.run("storage", "restore", workshop.folder / "nowhere", workshop.folder / "x").returncode == 1
