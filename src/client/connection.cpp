@@ -24,6 +24,11 @@ std::optional<uint64_t> request_id_of(const pb::BaseCommand& command) {
     case pb::BaseCommand::GET_LAST_MESSAGE_ID_RESPONSE:
       return command.getlastmessageidresponse().request_id();
     case pb::BaseCommand::ACK_RESPONSE: return command.ackresponse().request_id();
+    case pb::BaseCommand::GET_TOPICS_OF_NAMESPACE_RESPONSE:
+      return command.gettopicsofnamespaceresponse().request_id();
+    case pb::BaseCommand::GET_SCHEMA_RESPONSE: return command.getschemaresponse().request_id();
+    case pb::BaseCommand::GET_OR_CREATE_SCHEMA_RESPONSE:
+      return command.getorcreateschemaresponse().request_id();
     default: return std::nullopt;
   }
 }
@@ -47,6 +52,16 @@ std::optional<Error> refusal(const pb::BaseCommand& command) {
     case pb::BaseCommand::ACK_RESPONSE:
       if (!command.ackresponse().has_error()) return std::nullopt;
       return to_error(command.ackresponse().error(), command.ackresponse().message());
+    case pb::BaseCommand::GET_SCHEMA_RESPONSE: {
+      const auto& response = command.getschemaresponse();
+      if (!response.has_error_code()) return std::nullopt;
+      return to_error(response.error_code(), response.error_message());
+    }
+    case pb::BaseCommand::GET_OR_CREATE_SCHEMA_RESPONSE: {
+      const auto& response = command.getorcreateschemaresponse();
+      if (!response.has_error_code()) return std::nullopt;
+      return to_error(response.error_code(), response.error_message());
+    }
     default: return std::nullopt;
   }
 }
@@ -81,8 +96,9 @@ bool can_pass(const Error& error) {
          error.code() == Code::io;
 }
 
-Connection::Connection(aio::Executor executor)
+Connection::Connection(aio::Executor executor, const Security& security)
     : executor_(executor),
+      security_(security),
       stream_(aio::Socket(executor)),
       gate_(executor),
       reader_(stream_, wire::kMessageBytesMax + wire::kFrameOverheadMax),
@@ -90,10 +106,12 @@ Connection::Connection(aio::Executor executor)
 
 Connection::~Connection() = default;
 
-aio::Task<Result<void>> Connection::open(std::string host, std::string port,
+aio::Task<Result<void>> Connection::open(Address address, std::string target,
                                          aio::Duration timeout) {
-  where_ = host + ":" + port;
-  auto opened = co_await aio::with_timeout(timeout, "connecting to " + where_, connect(host, port));
+  address_ = address;
+  where_ = target.empty() ? address.text() : target + " through " + address.text();
+  auto opened = co_await aio::with_timeout(timeout, "connecting to " + where_,
+                                           connect(std::move(address), std::move(target)));
   if (!opened) {
     closed_ = true;
     stream_.close();
@@ -103,13 +121,14 @@ aio::Task<Result<void>> Connection::open(std::string host, std::string port,
   co_return Result<void>();
 }
 
-aio::Task<Result<void>> Connection::connect(std::string host, std::string port) {
+aio::Task<Result<void>> Connection::connect(Address address, std::string target) {
   aio::asio::ip::basic_resolver<aio::asio::ip::tcp, aio::Executor> resolver(executor_);
-  auto [unresolved, endpoints] = co_await resolver.async_resolve(host, port, aio::as_values);
-  if (unresolved && host == "localhost") {
+  auto [unresolved, endpoints] =
+      co_await resolver.async_resolve(address.host, address.port, aio::as_values);
+  if (unresolved && address.host == "localhost") {
     // Loopback by definition (RFC 6761), even where no file or server says so.
     const std::string loopback = "127.0.0.1";
-    auto [failed, found] = co_await resolver.async_resolve(loopback, port, aio::as_values);
+    auto [failed, found] = co_await resolver.async_resolve(loopback, address.port, aio::as_values);
     unresolved = failed;
     endpoints = found;
   }
@@ -119,13 +138,29 @@ aio::Task<Result<void>> Connection::connect(std::string host, std::string port) 
   if (refused) co_return aio::to_error(refused);
   boost::system::error_code ignored;
   stream_.socket().set_option(aio::asio::ip::tcp::no_delay(true), ignored);
+  if (address.tls) {
+    // Made anew for each connection: certificates and keys are renewed by replacing their files.
+    auto context = aio::client_context(security_.tls);
+    if (!context) co_return context.error();
+    const auto secured =
+        co_await stream_.connect_tls(std::move(*context), address.host, security_.tls.verify_host);
+    if (!secured) co_return secured.error();
+  }
+  co_return co_await say_connect(std::move(target));
+}
 
+aio::Task<Result<void>> Connection::say_connect(std::string target) {
+  const auto credentials = security_.credentials();
+  if (!credentials) co_return credentials.error();
   pb::BaseCommand hello;
   hello.set_type(pb::BaseCommand::CONNECT);
   auto* connect = hello.mutable_connect();
   connect->set_client_version(kClientVersion);
-  connect->set_auth_method_name("none");
+  connect->set_auth_method_name(security_.method);
+  if (!credentials->empty()) connect->set_auth_data(credentials->reveal());
   connect->set_protocol_version(wire::kProtocolVersion);
+  connect->mutable_feature_flags()->set_supports_auth_refresh(true);
+  if (!target.empty()) connect->set_proxy_to_broker_url(target);
   const std::string frame = wire::encode_frame(hello);
   const auto bytes_of_frame = aio::asio::buffer(frame);
   const auto [unsent, sent] = co_await stream_.write(bytes_of_frame);
@@ -141,6 +176,11 @@ aio::Task<Result<void>> Connection::connect(std::string host, std::string port) 
     if (!answer) co_return answer.error();
     const auto& command = answer->command;
     if (command.type() == pb::BaseCommand::PING) continue;
+    if (command.type() == pb::BaseCommand::AUTH_CHALLENGE) {
+      co_return Error(
+          Code::permission,
+          fmt::format("it asks for more than one step of authentication by {}", security_.method));
+    }
     if (command.type() == pb::BaseCommand::ERROR) {
       co_return to_error(command.error().error(), command.error().message());
     }
@@ -259,6 +299,21 @@ void Connection::answer(uint64_t request_id, const pb::BaseCommand& command) {
   waiting_.erase(known);
 }
 
+// The broker asks for fresh credentials before the old ones expire.
+Result<void> Connection::answer_challenge() {
+  const auto credentials = security_.credentials();
+  if (!credentials) return credentials.error();
+  pb::BaseCommand command;
+  command.set_type(pb::BaseCommand::AUTH_RESPONSE);
+  auto* response = command.mutable_authresponse();
+  response->set_client_version(kClientVersion);
+  response->set_protocol_version(wire::kProtocolVersion);
+  response->mutable_response()->set_auth_method_name(security_.method);
+  response->mutable_response()->set_auth_data(credentials->reveal());
+  send(command);
+  return {};
+}
+
 Result<void> Connection::handle(const wire::Frame& frame) {
   const auto& command = frame.command;
   const auto to = [&](std::unordered_map<uint64_t, Attached*>& attached, uint64_t id) {
@@ -274,6 +329,7 @@ Result<void> Connection::handle(const wire::Frame& frame) {
       return {};
     }
     case pb::BaseCommand::PONG: return {};
+    case pb::BaseCommand::AUTH_CHALLENGE: return answer_challenge();
     case pb::BaseCommand::SEND_RECEIPT:
       to(producers_, command.send_receipt().producer_id());
       return {};

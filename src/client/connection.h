@@ -12,6 +12,8 @@
 #include "aio/gate.h"
 #include "aio/task.h"
 #include "base/result.h"
+#include "client/security.h"
+#include "client/service_url.h"
 #include "wire/frame.h"
 
 namespace hulse::client {
@@ -33,15 +35,18 @@ class Attached {
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   // shared_from_this: kept by the client's pool and by whoever is attached.
-  explicit Connection(aio::Executor executor);
+  // `security` outlives it.
+  Connection(aio::Executor executor, const Security& security);
   ~Connection();
 
-  // Connects and says CONNECT; bounded by `timeout`.
-  aio::Task<Result<void>> open(std::string host, std::string port, aio::Duration timeout);
+  // Connects, under TLS if the address says so, and says CONNECT; bounded by `timeout`. Through a
+  // proxy `target` is the broker behind it ("host:port"), else empty.
+  aio::Task<Result<void>> open(Address address, std::string target, aio::Duration timeout);
   // Serves until the connection ends; attached ones are told then.
   aio::Task<void> run();
 
   bool closed() const { return closed_; }
+  const Address& address() const { return address_; }
   size_t message_bytes_max() const { return message_bytes_max_; }
   const std::string& server_version() const { return server_version_; }
 
@@ -64,7 +69,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
     std::optional<Result<pb::BaseCommand>> answer;
   };
 
-  aio::Task<Result<void>> connect(std::string host, std::string port);
+  aio::Task<Result<void>> connect(Address address, std::string target);
+  aio::Task<Result<void>> say_connect(std::string target);
+  Result<void> answer_challenge();
   aio::Task<Result<void>> read();
   aio::Task<void> write();
   aio::Task<void> keep_alive();
@@ -73,11 +80,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void close(const Error& why);
 
   aio::Executor executor_;
+  const Security& security_;
   aio::Stream stream_;
   aio::Gate gate_;
   aio::FrameReader reader_;
   aio::FrameWriter writer_;
-  std::string where_;  // host:port
+  Address address_;
+  std::string where_;  // host:port, and the broker behind it
   bool closed_ = false;
   bool heard_ = true;
   std::optional<Error> why_closed_;

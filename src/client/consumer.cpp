@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 
-#include "aio/backoff.h"
 #include "base/log.h"
 #include "client/client.h"
 
@@ -11,119 +10,107 @@ namespace hulse::client {
 namespace {
 
 constexpr std::string_view kPart = "client";
-constexpr aio::BackoffPolicy kBackoff{std::chrono::milliseconds(100), std::chrono::seconds(10)};
-constexpr size_t kAcksInOne = 1000;
+constexpr aio::Duration kCloseMax = std::chrono::seconds(2);
+
+Position position_of(const MessageId& id) {
+  return {static_cast<uint64_t>(id.ledger), static_cast<uint64_t>(id.entry)};
+}
+MessageId id_of(const Position& position) {
+  return {static_cast<int64_t>(position.first), static_cast<int64_t>(position.second), -1, -1};
+}
+bool is_place(const MessageId& id) { return id.ledger >= 0 && id.ledger != INT64_MAX; }
+
+void fill(pb::MessageIdData& data, const MessageId& id) {
+  data.set_ledgerid(static_cast<uint64_t>(id.ledger));
+  data.set_entryid(static_cast<uint64_t>(id.entry));
+  if (id.batch_index >= 0) data.set_batch_index(id.batch_index);
+}
 
 }  // namespace
 
 Consumer::Consumer(Client& client, ConsumerOptions options)
-    : client_(client),
+    : Handler(client, Kind::consumer, options.topic),
       options_(std::move(options)),
-      id_(client.next_id()),
-      gate_(client.executor()),
-      changed_(client.executor()),
-      acks_changed_(client.executor()) {}
+      acks_changed_(client.executor()),
+      redeliveries_changed_(client.executor()),
+      chunks_(options_.chunks),
+      start_(options_.durable ? std::nullopt : options_.start),
+      start_inclusive_(options_.start_inclusive) {}
 
 Consumer::~Consumer() = default;
 
 aio::Task<Result<void>> Consumer::open() {
-  aio::Backoff backoff(kBackoff);
-  const auto deadline = aio::Clock::now() + client_.options().operation_timeout;
-  for (;;) {
-    const auto connected = co_await connect();
-    if (connected) break;
-    if (!can_pass(connected.error()) || aio::Clock::now() >= deadline) co_return connected.error();
-    const auto wait = backoff.next();
-    const bool slept = co_await aio::sleep(wait);
-    if (!slept) co_return Error(Code::cancelled, "stopped");
-  }
-  gate_.spawn("consumer of " + options_.topic, run());
-  gate_.spawn("acknowledgements of " + options_.topic, send_acks());
+  const auto begun = co_await begin("consumer of " + topic_);
+  if (!begun) co_return begun.error();
+  gate_.spawn("acknowledgements of " + topic_, send_acks());
+  gate_.spawn("redeliveries of " + topic_, send_redeliveries());
+  gate_.spawn("chunks of " + topic_, expire_chunks());
   co_return Result<void>();
 }
 
 aio::Task<Result<void>> Consumer::connect() {
-  const std::string what =
-      fmt::format("subscribing {} to {}", options_.subscription, options_.topic);
-  auto connection = co_await client_.connection_for(options_.topic);
-  if (!connection) co_return connection.error().with(what);
+  // The broker closes the consumer before it answers SEEK: until then the old place would count.
+  while (seeking_) {
+    const bool woken = co_await changed_.wait();
+    if (!woken) co_return Error(Code::cancelled, "stopped");
+  }
   const uint64_t request_id = client_.next_id();
   pb::BaseCommand command;
   command.set_type(pb::BaseCommand::SUBSCRIBE);
   auto* subscribe = command.mutable_subscribe();
-  subscribe->set_topic(options_.topic);
+  subscribe->set_topic(topic_);
   subscribe->set_subscription(options_.subscription);
   subscribe->set_subtype(options_.type);
   subscribe->set_consumer_id(id_);
   subscribe->set_request_id(request_id);
   subscribe->set_consumer_name(options_.name);
+  subscribe->set_priority_level(options_.priority);
   subscribe->set_durable(options_.durable);
   subscribe->set_initialposition(options_.initial_position);
-  const auto start = options_.durable ? std::nullopt : last_taken_ ? last_taken_ : options_.start;
-  if (start) {
-    subscribe->mutable_start_message_id()->set_ledgerid(static_cast<uint64_t>(start->ledger));
-    subscribe->mutable_start_message_id()->set_entryid(static_cast<uint64_t>(start->entry));
+  if (options_.read_compacted) subscribe->set_read_compacted(true);
+  if (options_.key_shared) *subscribe->mutable_keysharedmeta() = *options_.key_shared;
+  if (options_.schema) *subscribe->mutable_schema() = *options_.schema;
+  if (ordered()) subscribe->set_consumer_epoch(epoch_);
+  if (!options_.durable) {
+    auto start = last_taken_ ? *last_taken_ : start_.value_or(kEarliest);
+    // A batch index makes the broker begin at the entry instead of behind it.
+    if (!last_taken_ && start_inclusive_ && is_place(start)) start.batch_index = 0;
+    fill(*subscribe->mutable_start_message_id(), start);
   }
   for (const auto& [key, value] : options_.properties) {
     auto* property = subscribe->add_metadata();
     property->set_key(key);
     property->set_value(value);
   }
-  // Attached first: a failover's notice may come before the answer is looked at.
-  closed_while_opening_ = false;
-  (*connection)->attach_consumer(id_, this);
-  const auto answer =
-      co_await (*connection)->request(command, request_id, client_.options().operation_timeout);
+  const auto answer = co_await introduce(std::move(command), request_id);
   if (!answer) {
-    (*connection)->detach_consumer(id_);
-    co_return answer.error().with(what);
+    co_return answer.error().with(
+        fmt::format("subscribing {} to {}", options_.subscription, topic_));
   }
-  if ((*connection)->closed()) {
-    co_return Error(Code::unavailable, "the connection was lost").with(what);
-  }
-  if (closed_while_opening_) {
-    (*connection)->detach_consumer(id_);
-    co_return Error(Code::unavailable, "the broker closed the consumer at once").with(what);
-  }
-  // The broker sends again what it has not seen acknowledged.
   queue_.clear();
-  std::erase_if(held_, [](const auto& entry) { return entry.second == State::queued; });
-  connection_ = std::move(*connection);
+  if (options_.durable) {
+    // The broker sends again what it has not seen acknowledged.
+    chunks_.clear();
+    ready_.clear();
+    std::erase_if(held_, [](const auto& entry) {
+      return entry.second.state == State::queued || entry.second.state == State::part;
+    });
+  }
   // Until the size of what comes is known, it may be the largest there is.
   window_ = std::clamp<size_t>(options_.bytes_max / connection_->message_bytes_max(), 1,
                                options_.messages_max);
   to_give_ = 0;
   flow(static_cast<uint32_t>(window_));
+  changed_.notify();
   acks_changed_.notify();
+  redeliveries_changed_.notify();
   co_return Result<void>();
 }
 
-aio::Task<void> Consumer::run() {
-  const auto self = shared_from_this();
-  aio::Backoff backoff(kBackoff);
-  for (;;) {
-    while (connection_) {
-      const bool woken = co_await changed_.wait();
-      if (!woken) co_return;
-      backoff.reset();
-    }
-    const auto connected = co_await connect();
-    if (connected) {
-      log::info(kPart, "consuming {} again", options_.topic);
-      continue;
-    }
-    if (connected.error().cancelled()) co_return;
-    if (!can_pass(connected.error()) && connected.error().code() != Code::busy) {
-      failed_ = connected.error();
-      changed_.notify();
-      acks_changed_.notify();
-      co_return;
-    }
-    log::warn(kPart, "{}; trying again", connected.error().text());
-    const auto wait = backoff.next();
-    const bool slept = co_await aio::sleep(wait);
-    if (!slept) co_return;
-  }
+void Consumer::give_up(const Error& why) {
+  if (!failed_) failed_ = why;
+  lose();
+  acks_changed_.notify();
 }
 
 // ---- permits
@@ -151,18 +138,23 @@ void Consumer::give_permits(uint32_t taken) {
   flow(static_cast<uint32_t>(give));
 }
 
+// What the broker counted against the permits: the messages of the entry that it still had to
+// deliver.
+uint32_t Consumer::permits_of(const Received& received, uint32_t batch_size) {
+  if (received.ack_set.empty()) return batch_size;
+  uint32_t count = 0;
+  for (const int64_t word : received.ack_set)
+    count += static_cast<uint32_t>(std::popcount(static_cast<uint64_t>(word)));
+  return std::min(count, batch_size);
+}
+
 // ---- receiving
 
 void Consumer::on_frame(const wire::Frame& frame) {
   const auto& command = frame.command;
   switch (command.type()) {
-    case pb::BaseCommand::MESSAGE: break;
-    case pb::BaseCommand::CLOSE_CONSUMER:
-      closed_while_opening_ = true;
-      if (connection_) connection_->detach_consumer(id_);
-      connection_.reset();
-      changed_.notify();
-      return;
+    case pb::BaseCommand::MESSAGE: on_message(frame); return;
+    case pb::BaseCommand::CLOSE_CONSUMER: closed_by_broker(); return;
     case pb::BaseCommand::ACTIVE_CONSUMER_CHANGE:
       active_ = command.active_consumer_change().is_active();
       return;
@@ -172,17 +164,27 @@ void Consumer::on_frame(const wire::Frame& frame) {
       return;
     default: return;
   }
-  const auto& message = command.message();
+}
+
+void Consumer::on_message(const wire::Frame& frame) {
+  const auto& message = frame.command.message();
   const Position position{message.message_id().ledgerid(), message.message_id().entryid()};
   Received received;
-  received.id = {static_cast<int64_t>(position.first), static_cast<int64_t>(position.second),
-                 message.message_id().partition(), -1};
+  received.id = id_of(position);
+  received.id.partition = message.message_id().partition();
   received.ack_set.assign(message.ack_set().begin(), message.ack_set().end());
   received.redelivery_count = message.redelivery_count();
   received.entry = frame.entry;
-  const bool fresh = held_.emplace(position, State::queued).second;
-  if (!fresh) {
-    // Still in somebody's hands, or acknowledged without the broker knowing it yet.
+  bool wanted = !seeking_ && (!message.has_consumer_epoch() || message.consumer_epoch() >= epoch_);
+  if (wanted && options_.durable) {
+    // Otherwise still in somebody's hands, or acknowledged without the broker knowing it yet.
+    const auto [at, fresh] = held_.try_emplace(position);
+    if (fresh) at->second.left = received.ack_set;
+    wanted = fresh;
+  } else if (wanted) {
+    wanted = !last_taken_ || position > position_of(*last_taken_);
+  }
+  if (!wanted) {
     const auto metadata = wire::parse_metadata(frame.entry.view());
     const int batch = metadata ? metadata->num_messages_in_batch() : 1;
     give_permits(permits_of(received, static_cast<uint32_t>(std::max(1, batch))));
@@ -195,41 +197,118 @@ void Consumer::on_frame(const wire::Frame& frame) {
 aio::Task<Result<std::shared_ptr<wire::Messages>>> Consumer::receive() {
   const auto self = shared_from_this();
   for (;;) {
-    while (queue_.empty()) {
+    while (queue_.empty() && ready_.empty()) {
       if (failed_) co_return *failed_;
-      if (ended_) co_return Error(Code::closed, options_.topic + " has ended");
+      if (ended_) co_return Error(Code::closed, topic_ + " has ended");
       const bool woken = co_await changed_.wait();
-      if (!woken && queue_.empty()) co_return Error(Code::cancelled, "stopped");
+      if (!woken && queue_.empty() && ready_.empty()) co_return Error(Code::cancelled, "stopped");
     }
-    Received received = std::move(queue_.front());
-    queue_.pop_front();
-    const Position position{static_cast<uint64_t>(received.id.ledger),
-                            static_cast<uint64_t>(received.id.entry)};
-    auto messages = wire::decode_messages(received.entry, received.id, received.ack_set,
-                                          received.redelivery_count, wire::kMessageBytesMax * 4);
-    if (!messages) {
-      const Error why = messages.error();
-      messages = wire::undecodable(received.entry, received.id);
-      (*messages)->damage = why;
+    if (ready_.empty()) {
+      Received received = std::move(queue_.front());
+      queue_.pop_front();
+      auto messages = take(std::move(received));
+      if (messages) ready_.push_back(std::move(messages));
     }
-    held_[position] = State::taken;
-    last_taken_ = received.id;
-    const uint32_t count = permits_of(received, (*messages)->batch_size);
-    seen_messages_ += count;
-    seen_bytes_ += received.entry.size();
-    give_permits(count);
-    co_return std::move(*messages);
+    if (ready_.empty()) continue;
+    auto messages = std::move(ready_.front());
+    ready_.pop_front();
+    co_return messages;
   }
 }
 
-// What the broker counted against the permits: the messages of the entry that it still had to
-// deliver.
-uint32_t Consumer::permits_of(const Received& received, uint32_t batch_size) {
-  if (received.ack_set.empty()) return batch_size;
-  uint32_t count = 0;
-  for (const int64_t word : received.ack_set)
-    count += static_cast<uint32_t>(std::popcount(static_cast<uint64_t>(word)));
-  return std::min(count, batch_size);
+// Nothing for a part of a message that is not complete.
+std::shared_ptr<wire::Messages> Consumer::take(Received received) {
+  auto decoded = wire::decode_messages(received.entry, received.id, received.ack_set,
+                                       received.redelivery_count, wire::kMessageBytesMax * 4);
+  std::shared_ptr<wire::Messages> messages;
+  if (decoded) {
+    messages = std::move(*decoded);
+  } else {
+    messages = wire::undecodable(received.entry, received.id);
+    messages->damage = decoded.error();
+  }
+  last_taken_ = received.id;
+  const uint32_t count = permits_of(received, messages->batch_size);
+  seen_messages_ += count;
+  seen_bytes_ += received.entry.size();
+  give_permits(count);
+  if (messages->chunk) return take_chunk(received, *messages);
+  hold(position_of(received.id), {}, messages->batch_size);
+  skip_before_start(*messages);
+  return messages;
+}
+
+void Consumer::hold(Position position, std::vector<Position> parts, uint32_t batch_size) {
+  if (!options_.durable) return;
+  for (const auto& part : parts) held_[part].state = State::taken;
+  auto& held = held_[position];
+  held.state = State::taken;
+  held.batch_size = batch_size;
+  held.parts = std::move(parts);
+  if (!held.parts.empty()) ++in_chunks_;
+}
+
+std::shared_ptr<wire::Messages> Consumer::take_chunk(const Received& received,
+                                                     const wire::Messages& part) {
+  const Position position = position_of(received.id);
+  if (options_.durable) held_[position].state = State::part;
+  auto outcome = chunks_.add(part.metadata, part.chunk->view(), position);
+  for (auto& dropped : outcome.dropped) hand_out(std::move(dropped));
+  if (outcome.duplicate && options_.durable) {
+    hold(position, {}, 1);
+    ack(received.id);
+  }
+  if (!outcome.complete) return nullptr;
+  hold(position, std::move(outcome.complete->parts), 1);
+  auto joined =
+      wire::decode_joined(received.entry, std::move(outcome.complete->joined), received.id,
+                          received.redelivery_count, options_.chunks.bytes_max * 4);
+  if (joined) {
+    skip_before_start(**joined);
+    return *joined;
+  }
+  auto messages = wire::undecodable(received.entry, received.id);
+  messages->damage = joined.error();
+  return messages;
+}
+
+// What will never be complete is not acknowledged unseen.
+void Consumer::hand_out(DroppedChunks dropped) {
+  const Position last = dropped.parts.back();
+  dropped.parts.pop_back();
+  hold(last, std::move(dropped.parts), 1);
+  auto messages = std::make_shared<wire::Messages>();
+  messages->id = id_of(last);
+  messages->joined = std::move(dropped.bytes);
+  messages->damage = std::move(dropped.why);
+  Message message;
+  message.value = messages->joined;
+  message.id = messages->id;
+  messages->list.push_back(message);
+  ready_.push_back(std::move(messages));
+  changed_.notify();
+}
+
+aio::Task<void> Consumer::expire_chunks() {
+  const auto self = shared_from_this();
+  for (;;) {
+    const bool slept = co_await aio::sleep(options_.chunks.age_max / 4);
+    if (!slept) co_return;
+    for (auto& dropped : chunks_.expire()) hand_out(std::move(dropped));
+  }
+}
+
+// The broker begins at an entry; a batch may have messages before the one that was asked for.
+void Consumer::skip_before_start(wire::Messages& messages) const {
+  if (!start_ || !is_place(*start_)) return;
+  const Position start = position_of(*start_);
+  std::erase_if(messages.list, [&](const Message& message) {
+    const Position position = position_of(message.id);
+    if (position != start) return position < start;
+    if (start_->batch_index < 0) return !start_inclusive_;
+    return start_inclusive_ ? message.id.batch_index < start_->batch_index
+                            : message.id.batch_index <= start_->batch_index;
+  });
 }
 
 size_t Consumer::queued_bytes() const {
@@ -238,151 +317,112 @@ size_t Consumer::queued_bytes() const {
   return bytes;
 }
 
-// ---- acknowledgements
+// ---- positions
 
-void Consumer::ack(const MessageId& entry) {
-  const Position position{static_cast<uint64_t>(entry.ledger), static_cast<uint64_t>(entry.entry)};
-  const auto known = held_.find(position);
-  if (known == held_.end() || known->second != State::taken) return;
-  known->second = State::acked;
-  acks_.push_back(position);
-  acks_changed_.notify();
+void Consumer::forget() {
+  queue_.clear();
+  ready_.clear();
+  held_.clear();
+  in_chunks_ = 0;
+  chunks_.clear();
+  acks_.clear();
+  partial_acks_.clear();
+  ack_until_.reset();
+  redeliveries_.clear();
+  ended_ = false;
 }
 
-void Consumer::ack_until(const MessageId& entry) {
-  const Position position{static_cast<uint64_t>(entry.ledger), static_cast<uint64_t>(entry.entry)};
-  for (auto at = held_.begin(); at != held_.end() && at->first <= position; ++at)
-    at->second = State::acked;
-  if (!ack_until_ || *ack_until_ < position) ack_until_ = position;
-  acks_changed_.notify();
+aio::Task<Result<void>> Consumer::seek(MessageId message) {
+  const uint64_t request_id = client_.next_id();
+  pb::BaseCommand command;
+  command.set_type(pb::BaseCommand::SEEK);
+  command.mutable_seek()->set_consumer_id(id_);
+  command.mutable_seek()->set_request_id(request_id);
+  auto* id = command.mutable_seek()->mutable_message_id();
+  id->set_ledgerid(static_cast<uint64_t>(message.ledger));
+  id->set_entryid(static_cast<uint64_t>(message.entry));
+  co_return co_await seek_to(std::move(command), request_id, message);
 }
 
-aio::Task<void> Consumer::send_acks() {
+aio::Task<Result<void>> Consumer::seek(int64_t publish_time) {
+  const uint64_t request_id = client_.next_id();
+  pb::BaseCommand command;
+  command.set_type(pb::BaseCommand::SEEK);
+  command.mutable_seek()->set_consumer_id(id_);
+  command.mutable_seek()->set_request_id(request_id);
+  command.mutable_seek()->set_message_publish_time(static_cast<uint64_t>(publish_time));
+  co_return co_await seek_to(std::move(command), request_id, std::nullopt);
+}
+
+aio::Task<Result<void>> Consumer::seek_to(pb::BaseCommand command, uint64_t request_id,
+                                          std::optional<MessageId> target) {
   const auto self = shared_from_this();
-  for (;;) {
-    while (closing_ || !connection_ || (acks_.empty() && !ack_until_)) {
-      const bool woken = co_await acks_changed_.wait();
-      if (!woken) co_return;
-    }
-    // One command at a time: while it is on its way, the next one gathers.
-    const uint64_t request_id = client_.next_id();
-    pb::BaseCommand command;
-    command.set_type(pb::BaseCommand::ACK);
-    auto* ack = command.mutable_ack();
-    ack->set_consumer_id(id_);
-    ack->set_request_id(request_id);
-    const auto add = [&](const Position& position) {
-      ack->add_message_id()->set_ledgerid(position.first);
-      ack->mutable_message_id(ack->message_id_size() - 1)->set_entryid(position.second);
-    };
-    std::vector<Position> sent;
-    const auto until = std::exchange(ack_until_, std::nullopt);
-    if (until) {
-      ack->set_ack_type(pb::CommandAck::Cumulative);
-      add(*until);
-    } else {
-      ack->set_ack_type(pb::CommandAck::Individual);
-      const size_t count = std::min(acks_.size(), kAcksInOne);
-      sent.assign(acks_.begin(), acks_.begin() + static_cast<ptrdiff_t>(count));
-      acks_.erase(acks_.begin(), acks_.begin() + static_cast<ptrdiff_t>(count));
-      for (const auto& position : sent) add(position);
-    }
-    acks_in_flight_ = 1;
-    const auto connection = connection_;
-    const auto answer =
-        co_await connection->request(command, request_id, client_.options().operation_timeout);
-    acks_in_flight_ = 0;
-    if (answer) {
-      if (until) held_.erase(held_.begin(), held_.upper_bound(*until));
-      for (const auto& position : sent) held_.erase(position);
-    } else {
-      acks_.insert(acks_.begin(), sent.begin(), sent.end());
-      if (until && (!ack_until_ || *ack_until_ < *until)) ack_until_ = until;
-      if (answer.error().cancelled()) co_return;
-      if (closing_) continue;
-      log::warn(kPart, "acknowledging on {}: {}; trying again", options_.topic,
-                answer.error().text());
-      const bool slept = co_await aio::sleep(kBackoff.initial);
-      if (!slept) co_return;
-    }
-    acks_changed_.notify();
+  const auto start = std::exchange(start_, target);
+  const auto inclusive = std::exchange(start_inclusive_, true);
+  const auto taken = std::exchange(last_taken_, std::nullopt);
+  seeking_ = true;  // what comes now lies at the old place
+  const auto answer = co_await ask(std::move(command), request_id);
+  seeking_ = false;
+  changed_.notify();
+  if (!answer) {
+    start_ = start;
+    start_inclusive_ = inclusive;
+    last_taken_ = taken;
+    co_return answer.error().with("moving subscription " + options_.subscription);
   }
-}
-
-aio::Task<Result<void>> Consumer::flush_acks() {
-  const auto self = shared_from_this();
-  while (!acks_.empty() || ack_until_ || acks_in_flight_ > 0) {
-    if (failed_) co_return *failed_;
-    const bool woken = co_await acks_changed_.wait();
-    if (!woken) co_return Error(Code::cancelled, "stopped");
+  forget();
+  if (connection_) {
+    connection_->send(close_command(client_.next_id()));
+    lose();
   }
-  co_return Result<void>();
-}
-
-// ---- the rest
-
-aio::Task<Result<MessageId>> Consumer::last_message_id() {
-  const auto self = shared_from_this();
   while (!connection_) {
     if (failed_) co_return *failed_;
     const bool woken = co_await changed_.wait();
     if (!woken) co_return Error(Code::cancelled, "stopped");
   }
+  co_return Result<void>();
+}
+
+aio::Task<Result<MessageId>> Consumer::last_message_id() {
   const uint64_t request_id = client_.next_id();
   pb::BaseCommand command;
   command.set_type(pb::BaseCommand::GET_LAST_MESSAGE_ID);
   command.mutable_getlastmessageid()->set_consumer_id(id_);
   command.mutable_getlastmessageid()->set_request_id(request_id);
-  const auto connection = connection_;
-  const auto answer =
-      co_await connection->request(command, request_id, client_.options().operation_timeout);
-  if (!answer) co_return answer.error().with("asking for the last message of " + options_.topic);
+  const auto answer = co_await ask(std::move(command), request_id);
+  if (!answer) co_return answer.error().with("asking for the last message of " + topic_);
   const auto& id = answer->getlastmessageidresponse().last_message_id();
   co_return MessageId{static_cast<int64_t>(id.ledgerid()), static_cast<int64_t>(id.entryid()),
                       id.partition(), id.batch_index()};
 }
 
 aio::Task<Result<void>> Consumer::unsubscribe() {
-  const auto self = shared_from_this();
-  if (!connection_) co_return Error(Code::unavailable, "not connected");
   const uint64_t request_id = client_.next_id();
   pb::BaseCommand command;
   command.set_type(pb::BaseCommand::UNSUBSCRIBE);
   command.mutable_unsubscribe()->set_consumer_id(id_);
   command.mutable_unsubscribe()->set_request_id(request_id);
-  const auto connection = connection_;
-  const auto answer =
-      co_await connection->request(command, request_id, client_.options().operation_timeout);
+  const auto answer = co_await ask(std::move(command), request_id);
   if (!answer) co_return answer.error().with("unsubscribing " + options_.subscription);
   co_return Result<void>();
-}
-
-void Consumer::on_closed(const Error&) {
-  connection_.reset();
-  changed_.notify();
 }
 
 aio::Task<void> Consumer::close() {
   const auto self = shared_from_this();
   closing_ = true;
-  if (connection_ && !connection_->closed()) {
-    connection_->detach_consumer(id_);
+  const auto connection = connection_;
+  if (!failed_) failed_ = Error(Code::cancelled, "the consumer was closed");
+  lose();
+  if (connection && !connection->closed()) {
     const uint64_t request_id = client_.next_id();
-    pb::BaseCommand command;
-    command.set_type(pb::BaseCommand::CLOSE_CONSUMER);
-    command.mutable_close_consumer()->set_consumer_id(id_);
-    command.mutable_close_consumer()->set_request_id(request_id);
-    const auto connection = connection_;
     // The answer tells that the broker has taken what came before; one that does not come is no
     // harm.
-    const auto answer = co_await connection->request(command, request_id, std::chrono::seconds(2));
-    if (!answer)
-      log::debug(kPart, "closing a consumer of {}: {}", options_.topic, answer.error().text());
+    const auto answer =
+        co_await connection->request(close_command(request_id), request_id, kCloseMax);
+    if (!answer) log::debug(kPart, "closing a consumer of {}: {}", topic_, answer.error().text());
   }
-  connection_.reset();
-  failed_ = Error(Code::cancelled, "the consumer was closed");
-  changed_.notify();
   acks_changed_.notify();
+  redeliveries_changed_.notify();
   co_await gate_.close();
 }
 

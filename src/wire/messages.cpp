@@ -2,6 +2,7 @@
 
 #include "base/base64.h"
 #include "base/crc32c.h"
+#include "base/text.h"
 #include "wire/compression.h"
 #include "wire/proto_scan.h"
 
@@ -19,6 +20,7 @@ enum Tag : uint8_t {
   kCompactedOut = 4 << 3,
   kEventTime = 5 << 3,
   kKeyIsBase64 = 6 << 3,
+  kOrderingKey = 7 << 3 | 2,
   kSequenceId = 8 << 3,
   kNullValue = 9 << 3,
 };
@@ -153,7 +155,12 @@ Result<void> read_batch(Messages& out, std::string_view payload, MessageId id,
   // A message has at least 4 bytes of size before it: a count above that is a lie, not an
   // allocation.
   out.list.reserve(std::min<size_t>(out.batch_size, payload.size() / 4 + 1));
-  for (uint32_t index = 0; index < out.batch_size; ++index) {
+  // Compaction may have taken members out and noted the indexes of those that are left.
+  const auto& kept = metadata.compacted_batch_indexes();
+  const uint32_t members = kept.empty() ? out.batch_size : static_cast<uint32_t>(kept.size());
+  for (uint32_t member = 0; member < members; ++member) {
+    const uint32_t index =
+        kept.empty() ? member : static_cast<uint32_t>(kept.Get(static_cast<int>(member)));
     if (payload.size() < 4) return corrupt(fmt::format("batch ends before message {}", index));
     const size_t size = get_u32(payload.data());
     payload.remove_prefix(4);
@@ -193,7 +200,7 @@ Result<void> read_batch(Messages& out, std::string_view payload, MessageId id,
 
 }  // namespace
 
-void BatchWriter::append(const Outgoing& message, uint64_t sequence_id) {
+void BatchWriter::append(const Outgoing& message, std::optional<uint64_t> sequence_id) {
   const size_t at = payload_.size();
   payload_.resize(at + 4);
   for (const auto& [key, value] : message.properties) {
@@ -203,15 +210,24 @@ void BatchWriter::append(const Outgoing& message, uint64_t sequence_id) {
     put_text(payload_, 1 << 3 | 2, key);
     put_text(payload_, 2 << 3 | 2, value);
   }
-  if (message.key) put_text(payload_, kPartitionKey, *message.key);
+  const bool key_is_text = !message.key || is_utf8(*message.key);
+  if (message.key && key_is_text) put_text(payload_, kPartitionKey, *message.key);
+  if (!key_is_text) put_text(payload_, kPartitionKey, base64_encode(*message.key));
   payload_ += static_cast<char>(kPayloadSize);
   put_varint(payload_, message.value.size());
   if (message.event_time != 0) {
     payload_ += static_cast<char>(kEventTime);
     put_varint(payload_, static_cast<uint64_t>(message.event_time));
   }
-  payload_ += static_cast<char>(kSequenceId);
-  put_varint(payload_, sequence_id);
+  if (!key_is_text) {
+    payload_ += static_cast<char>(kKeyIsBase64);
+    payload_ += '\1';
+  }
+  if (message.ordering_key) put_text(payload_, kOrderingKey, *message.ordering_key);
+  if (sequence_id) {
+    payload_ += static_cast<char>(kSequenceId);
+    put_varint(payload_, *sequence_id);
+  }
   if (message.null_value) {
     payload_ += static_cast<char>(kNullValue);
     payload_ += '\1';
@@ -227,25 +243,53 @@ void describe(const Outgoing& message, pb::MessageMetadata& metadata) {
     property->set_key(std::string(key));
     property->set_value(std::string(value));
   }
-  if (message.key) metadata.set_partition_key(std::string(*message.key));
+  if (message.key && is_utf8(*message.key)) {
+    metadata.set_partition_key(std::string(*message.key));
+  } else if (message.key) {
+    metadata.set_partition_key(base64_encode(*message.key));
+    metadata.set_partition_key_b64_encoded(true);
+  }
+  if (message.ordering_key) metadata.set_ordering_key(std::string(*message.ordering_key));
+  if (message.deliver_at > 0) metadata.set_deliver_at_time(message.deliver_at);
   if (message.event_time != 0) metadata.set_event_time(static_cast<uint64_t>(message.event_time));
   if (message.null_value) metadata.set_null_value(true);
 }
+
+namespace {
+
+// All of an entry but its payload and its checksum, with room for `payload_bytes`.
+std::string begin_entry(const pb::MessageMetadata& metadata, size_t payload_bytes) {
+  const size_t metadata_size = metadata.ByteSizeLong();
+  std::string entry;
+  entry.reserve(10 + metadata_size + payload_bytes);
+  entry.resize(10 + metadata_size);
+  put_u16(entry.data(), 0x0e01);
+  put_u32(entry.data() + 6, static_cast<uint32_t>(metadata_size));
+  metadata.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(entry.data() + 10));
+  return entry;
+}
+
+void finish_entry(std::string& entry) {
+  put_u32(entry.data() + 2, crc32c(0, std::string_view(entry).substr(6)));
+}
+
+}  // namespace
 
 Result<std::string> encode_entry(pb::MessageMetadata& metadata, std::string_view payload,
                                  pb::CompressionType codec) {
   if (codec != pb::NONE) metadata.set_compression(codec);
   metadata.set_uncompressed_size(static_cast<uint32_t>(payload.size()));
-  const size_t metadata_size = metadata.ByteSizeLong();
-  std::string entry;
-  entry.reserve(10 + metadata_size + payload.size() + payload.size() / 255 + 64);
-  entry.resize(10 + metadata_size);
-  put_u16(entry.data(), 0x0e01);
-  put_u32(entry.data() + 6, static_cast<uint32_t>(metadata_size));
-  metadata.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(entry.data() + 10));
+  std::string entry = begin_entry(metadata, payload.size() + payload.size() / 255 + 64);
   const auto compressed = compress(codec, payload, entry);
   if (!compressed) return compressed.error();
-  put_u32(entry.data() + 2, crc32c(0, std::string_view(entry).substr(6)));
+  finish_entry(entry);
+  return entry;
+}
+
+std::string assemble_entry(const pb::MessageMetadata& metadata, std::string_view packed) {
+  std::string entry = begin_entry(metadata, packed.size());
+  entry += packed;
+  finish_entry(entry);
   return entry;
 }
 
@@ -267,23 +311,16 @@ std::shared_ptr<Messages> undecodable(Bytes entry, MessageId id) {
   return out;
 }
 
-Result<std::shared_ptr<Messages>> decode_messages(Bytes entry, MessageId id,
-                                                  std::span<const int64_t> ack_set,
-                                                  uint32_t redelivery_count, size_t size_max) {
-  auto parsed = parse_entry(entry);
-  if (!parsed) return parsed.error();
-  auto out = std::make_shared<Messages>();
-  out->entry = std::move(entry);
-  out->id = id;
-  out->metadata = std::move(parsed->metadata);
+namespace {
+
+bool is_chunk(const pb::MessageMetadata& metadata) { return metadata.num_chunks_from_msg() > 1; }
+
+// What follows the metadata: decompressed, taken apart.
+Result<std::shared_ptr<Messages>> decode_payload(std::shared_ptr<Messages> out,
+                                                 std::string_view payload,
+                                                 std::span<const int64_t> ack_set,
+                                                 uint32_t redelivery_count, size_t size_max) {
   const auto& metadata = out->metadata;
-  std::string_view payload = parsed->payload.view();
-  if (metadata.has_marker_type()) return out;
-  if (metadata.num_chunks_from_msg() > 1) {
-    return Error(Code::invalid,
-                 fmt::format("chunk {} of {} of a large message; chunks are not put together yet",
-                             metadata.chunk_id() + 1, metadata.num_chunks_from_msg()));
-  }
   if (metadata.encryption_keys_size() > 0) {
     return Error(Code::invalid, "the message is encrypted and this consumer has no key");
   }
@@ -294,16 +331,49 @@ Result<std::shared_ptr<Messages>> decode_messages(Bytes entry, MessageId id,
     out->plain = std::move(*plain);
     payload = out->plain;
   }
-  if (!metadata.has_num_messages_in_batch()) {
-    const auto read = read_single(*out, payload, id, redelivery_count);
+  if (!metadata.has_num_messages_in_batch() || is_chunk(metadata)) {
+    const auto read = read_single(*out, payload, out->id, redelivery_count);
     if (!read) return read.error();
     return out;
   }
   if (metadata.num_messages_in_batch() < 0) return corrupt("a batch of fewer than no messages");
   out->batch_size = static_cast<uint32_t>(metadata.num_messages_in_batch());
-  const auto read = read_batch(*out, payload, id, ack_set, redelivery_count);
+  const auto read = read_batch(*out, payload, out->id, ack_set, redelivery_count);
   if (!read) return read.error();
   return out;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Messages>> decode_messages(Bytes entry, MessageId id,
+                                                  std::span<const int64_t> ack_set,
+                                                  uint32_t redelivery_count, size_t size_max) {
+  auto parsed = parse_entry(entry);
+  if (!parsed) return parsed.error();
+  auto out = std::make_shared<Messages>();
+  out->entry = std::move(entry);
+  out->id = id;
+  out->metadata = std::move(parsed->metadata);
+  if (out->metadata.has_marker_type()) return out;
+  if (is_chunk(out->metadata)) {
+    out->chunk = std::move(parsed->payload);
+    return out;
+  }
+  return decode_payload(std::move(out), parsed->payload.view(), ack_set, redelivery_count,
+                        size_max);
+}
+
+Result<std::shared_ptr<Messages>> decode_joined(Bytes last, std::string joined, MessageId id,
+                                                uint32_t redelivery_count, size_t size_max) {
+  auto metadata = parse_metadata(last.view());
+  if (!metadata) return metadata.error();
+  auto out = std::make_shared<Messages>();
+  out->entry = std::move(last);
+  out->id = id;
+  out->metadata = std::move(*metadata);
+  out->joined = std::move(joined);
+  const std::string_view payload = out->joined;
+  return decode_payload(std::move(out), payload, {}, redelivery_count, size_max);
 }
 
 }  // namespace hulse::wire

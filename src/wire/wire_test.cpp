@@ -138,22 +138,70 @@ TEST(Messages, WhatCannotBeReadSaysWhyAndKeepsItsBytes) {
   metadata.set_producer_name("p");
   metadata.set_sequence_id(3);
   metadata.set_publish_time(9);
-  auto chunk = metadata;
-  chunk.set_num_chunks_from_msg(2);
-  chunk.set_chunk_id(0);
   auto secret = metadata;
   secret.add_encryption_keys()->set_key("k");
   secret.mutable_encryption_keys(0)->set_value("v");
-  for (auto* one : {&chunk, &secret}) {
-    const auto entry = encode_entry(*one, "a part", pb::NONE);
-    const auto messages = decode_messages(Bytes::from(*entry), {1, 2, -1, -1}, {}, 0, 1000);
-    ASSERT_FALSE(messages);
-    const auto raw = undecodable(Bytes::from(*entry), {1, 2, -1, -1});
-    ASSERT_EQ(raw->list.size(), 1u);
-    EXPECT_EQ(raw->list[0].value, "a part");
-    EXPECT_EQ(raw->list[0].publish_time, 9);
-  }
+  const auto entry = encode_entry(secret, "a part", pb::NONE);
+  const auto messages = decode_messages(Bytes::from(*entry), {1, 2, -1, -1}, {}, 0, 1000);
+  ASSERT_FALSE(messages);
+  const auto raw = undecodable(Bytes::from(*entry), {1, 2, -1, -1});
+  ASSERT_EQ(raw->list.size(), 1u);
+  EXPECT_EQ(raw->list[0].value, "a part");
+  EXPECT_EQ(raw->list[0].publish_time, 9);
   EXPECT_EQ(undecodable(Bytes::copy("no entry"), {})->list[0].value, "no entry");
+}
+
+TEST(Messages, AChunkIsNoMessageAndJoinedChunksAreOne) {
+  pb::MessageMetadata metadata;
+  metadata.set_producer_name("p");
+  metadata.set_sequence_id(3);
+  metadata.set_publish_time(9);
+  const std::string plain(10'000, 'x');
+  std::string packed;
+  ASSERT_TRUE(compress(pb::LZ4, plain, packed));
+  metadata.set_compression(pb::LZ4);
+  metadata.set_uncompressed_size(static_cast<uint32_t>(plain.size()));
+  metadata.set_uuid("p-3");
+  metadata.set_num_chunks_from_msg(2);
+  std::string joined;
+  std::string last;
+  for (int i = 0; i < 2; ++i) {
+    metadata.set_chunk_id(i);
+    const size_t half = packed.size() / 2;
+    last = assemble_entry(metadata, std::string_view(packed).substr(i == 0 ? 0 : half,
+                                                                    i == 0 ? half : packed.size()));
+    const auto part = decode_messages(Bytes::copy(last), {1, 2 + i, -1, -1}, {}, 0, 100);
+    ASSERT_TRUE(part);
+    EXPECT_TRUE((*part)->list.empty());
+    ASSERT_TRUE((*part)->chunk);
+    joined += (*part)->chunk->view();
+  }
+  const auto whole = decode_joined(Bytes::copy(last), joined, {1, 3, -1, -1}, 0, 20'000);
+  ASSERT_TRUE(whole);
+  ASSERT_EQ((*whole)->list.size(), 1u);
+  EXPECT_EQ((*whole)->list[0].value, plain);
+  EXPECT_EQ((*whole)->list[0].sequence_id, 3u);
+}
+
+TEST(Messages, AKeyThatIsNoTextComesBackAsItWas) {
+  const std::string key = std::string("\xff\x00k\xfe", 4);
+  const Outgoing message{.value = "v", .key = key};
+  BatchWriter batch;
+  batch.append(message, 1);
+  pb::MessageMetadata metadata;
+  metadata.set_producer_name("p");
+  metadata.set_sequence_id(1);
+  metadata.set_publish_time(9);
+  auto alone = metadata;
+  describe(message, alone);
+  metadata.set_num_messages_in_batch(1);
+  const auto batched = encode_entry(metadata, batch.payload(), pb::NONE);
+  const auto single = encode_entry(alone, "v", pb::NONE);
+  for (const auto& entry : {*batched, *single}) {
+    const auto messages = decode_messages(Bytes::copy(entry), {1, 2, -1, -1}, {}, 0, 1000);
+    ASSERT_TRUE(messages);
+    EXPECT_EQ((*messages)->list[0].key, key);
+  }
 }
 
 TEST(Messages, DamagedBatchesAreRefused) {

@@ -1,4 +1,6 @@
 // The client on a bus: what every broker must do for it, and it for its user.
+#include <algorithm>
+#include <map>
 #include <set>
 
 #include "bus/client_fixture.h"
@@ -244,6 +246,399 @@ TEST_F(Bus, ATerminatedTopicTakesNothingAndIsReadToItsEnd) {
     if (!end) EXPECT_EQ(end.error().code(), Code::closed) << end.error().text();
     co_await (*producer)->close();
     co_await (*consumer)->close();
+  });
+}
+
+// ---- producer
+
+TEST_F(Bus, EveryCompressionAndBatchingComesBackWhole) {
+  with_client([this](client::Client& client) -> aio::Task<void> {
+    using client::Batching;
+    for (const auto codec :
+         {wire::pb::NONE, wire::pb::LZ4, wire::pb::ZLIB, wire::pb::ZSTD, wire::pb::SNAPPY}) {
+      for (const auto batching :
+           {Batching::off, Batching::together, Batching::by_key, Batching::cut_at_key}) {
+        const std::string name =
+            topic(fmt::format("c{}-b{}", static_cast<int>(codec), static_cast<int>(batching)));
+        client::ConsumerOptions subscribe;
+        subscribe.topic = name;
+        subscribe.subscription = "s";
+        const auto consumer = co_await client.subscribe(subscribe);
+        EXPECT_TRUE(consumer) << consumer.error().text();
+        client::ProducerOptions produce;
+        produce.topic = name;
+        produce.compression = codec;
+        produce.batching = batching;
+        const auto producer = co_await client.create_producer(produce);
+        EXPECT_TRUE(producer) << producer.error().text();
+        std::map<std::string, std::vector<std::string>> sent;
+        size_t stored = 0;
+        for (int i = 0; i < 60; ++i) {
+          const std::string key = "k" + std::to_string(i / 2 % 3);
+          const std::string text = fmt::format("{} {}", i, std::string(200, 'x'));
+          const wire::Outgoing message{.value = text, .key = key};
+          (*producer)->send({&message, 1},
+                            [&](const Result<MessageId>& id) { stored += id ? 1 : 0; });
+          sent[key].push_back(text);
+        }
+        const auto flushed = co_await (*producer)->flush();
+        EXPECT_TRUE(flushed);
+        EXPECT_EQ(stored, 60u);
+        std::map<std::string, std::vector<std::string>> got;
+        std::vector<uint64_t> sequence_ids;
+        size_t entries = 0;
+        for (size_t count = 0; count < 60;) {
+          const auto messages = co_await (*consumer)->receive();
+          EXPECT_TRUE(messages);
+          std::set<std::string> keys;
+          for (const auto& message : (*messages)->list) {
+            keys.emplace(*message.key);
+            got[std::string(*message.key)].emplace_back(message.value);
+            sequence_ids.push_back(message.sequence_id);
+          }
+          if (batching != Batching::together) EXPECT_EQ(keys.size(), 1u);
+          count += (*messages)->list.size();
+          ++entries;
+          (*consumer)->ack((*messages)->id);
+        }
+        EXPECT_EQ(got, sent);
+        EXPECT_TRUE(std::is_sorted(sequence_ids.begin(), sequence_ids.end()));
+        if (batching == Batching::off) EXPECT_EQ(entries, 60u);
+        co_await (*producer)->close();
+        co_await (*consumer)->close();
+      }
+    }
+  });
+}
+
+TEST_F(Bus, ALargeMessageComesInChunksAndIsAcknowledgedWhole) {
+  with_client([this](client::Client& client) -> aio::Task<void> {
+    client::ConsumerOptions subscribe;
+    subscribe.topic = topic();
+    subscribe.subscription = "s";
+    auto consumer = co_await client.subscribe(subscribe);
+    client::ProducerOptions produce;
+    produce.topic = topic();
+    produce.compression = wire::pb::NONE;
+    produce.chunking = true;
+    produce.pending_bytes_max = 64 << 20;
+    const auto producer = co_await client.create_producer(produce);
+    std::string large(12 << 20, 'x');
+    for (size_t i = 0; i < large.size(); i += 1000) large[i] = static_cast<char>('a' + i % 26);
+    for (const std::string& text : {std::string("before"), large, std::string("after")}) {
+      const auto id = co_await send(**producer, text);
+      EXPECT_TRUE(id) << id.error().text();
+    }
+    auto got = co_await take(**consumer, 3, false);
+    EXPECT_EQ(got[0], "before");
+    EXPECT_TRUE(got[1] == large);
+    EXPECT_EQ(got[2], "after");
+    // Not acknowledged: all of it comes again.
+    co_await (*consumer)->close();
+    consumer = co_await client.subscribe(subscribe);
+    got = co_await take(**consumer, 3, true);
+    EXPECT_TRUE(got[1] == large);
+    const auto acked = co_await (*consumer)->flush_acks();
+    EXPECT_TRUE(acked);
+    co_await (*consumer)->close();
+    // Acknowledged: none of its chunks does.
+    consumer = co_await client.subscribe(subscribe);
+    const auto id = co_await send(**producer, "last");
+    EXPECT_TRUE(id);
+    got = co_await take(**consumer, 1, true);
+    EXPECT_EQ(got[0], "last");
+    co_await (*producer)->close();
+    co_await (*consumer)->close();
+  });
+}
+
+TEST_F(Bus, TheMemoryOfAllProducersIsBounded) {
+  client_options_.memory_bytes_max = 1 << 20;
+  with_client([this](client::Client& client) -> aio::Task<void> {
+    client::ProducerOptions produce;
+    produce.topic = topic();
+    produce.compression = wire::pb::NONE;
+    produce.batching = client::Batching::off;
+    const auto first = co_await client.create_producer(produce);
+    produce.topic = topic("other");
+    const auto second = co_await client.create_producer(produce);
+    const std::string text(700 << 10, 'x');
+    const wire::Outgoing message{.value = text};
+    (*first)->send({&message, 1}, nullptr);
+    (*first)->send({&message, 1}, nullptr);
+    EXPECT_FALSE((*second)->has_room()) << "what one holds counts for the other";
+    const bool room = co_await (*second)->wait_for_room();
+    EXPECT_TRUE(room);
+    const auto flushed = co_await (*first)->flush();
+    EXPECT_TRUE(flushed);
+    co_await (*first)->close();
+    co_await (*second)->close();
+  });
+}
+
+TEST_F(Bus, SequenceIdsGoOnWhereANameLeftOff) {
+  with_client([this](client::Client& client) -> aio::Task<void> {
+    const std::string name_space = "public/dedup-" + random_hex(4);
+    co_await admin("PUT", "namespaces/" + name_space, "{}");
+    co_await admin("POST", "namespaces/" + name_space + "/deduplication", "true");
+    client::ProducerOptions produce;
+    produce.topic = "persistent://" + name_space + "/t";
+    produce.name = "p";
+    auto producer = co_await client.create_producer(produce);
+    EXPECT_TRUE(producer) << producer.error().text();
+    for (int i = 0; i < 5; ++i) {
+      const auto id = co_await send(**producer, std::to_string(i));
+      EXPECT_TRUE(id);
+    }
+    co_await (*producer)->close();
+    producer = co_await client.create_producer(produce);
+    EXPECT_EQ((*producer)->last_sequence_id(), 4);
+    co_await (*producer)->close();
+    produce.first_sequence_id = 3;
+    producer = co_await client.create_producer(produce);
+    const auto again = co_await send(**producer, "3 again");
+    EXPECT_TRUE(again);
+    if (again) EXPECT_EQ(again->entry, -1) << "the broker knew it";
+    co_await (*producer)->close();
+  });
+}
+
+// ---- consumer
+
+TEST_F(Bus, ANegativeAcknowledgementBringsAnEntryAgain) {
+  with_client([this](client::Client& client) -> aio::Task<void> {
+    for (const auto type :
+         {wire::pb::CommandSubscribe::Shared, wire::pb::CommandSubscribe::Exclusive}) {
+      client::ConsumerOptions subscribe;
+      subscribe.topic = topic(fmt::format("t{}", static_cast<int>(type)));
+      subscribe.subscription = "s";
+      subscribe.type = type;
+      const auto consumer = co_await client.subscribe(subscribe);
+      client::ProducerOptions produce;
+      produce.topic = subscribe.topic;
+      produce.batching = client::Batching::off;
+      const auto producer = co_await client.create_producer(produce);
+      for (int i = 0; i < 5; ++i) {
+        const auto id = co_await send(**producer, std::to_string(i));
+        EXPECT_TRUE(id);
+      }
+      std::vector<MessageId> ids;
+      for (int i = 0; i < 5; ++i) {
+        const auto messages = co_await (*consumer)->receive();
+        EXPECT_TRUE(messages);
+        ids.push_back((*messages)->id);
+        if (i < 2) (*consumer)->ack((*messages)->id);
+      }
+      const auto acked = co_await (*consumer)->flush_acks();
+      EXPECT_TRUE(acked);
+      (*consumer)->redeliver(ids[2], std::chrono::milliseconds(50));
+      const auto messages = co_await (*consumer)->receive();
+      EXPECT_TRUE(messages);
+      EXPECT_EQ((*messages)->list.front().value, "2");
+      (*consumer)->ack((*messages)->id);
+      if (type == wire::pb::CommandSubscribe::Shared) {
+        EXPECT_EQ((*messages)->list.front().redelivery_count, 1u);
+      } else {
+        const auto rest = co_await take(**consumer, 2, true);
+        EXPECT_EQ(rest, (std::vector<std::string>{"3", "4"}));
+      }
+      co_await (*producer)->close();
+      co_await (*consumer)->close();
+    }
+  });
+}
+
+TEST_F(Bus, SeekMovesToAMessageAndToATime) {
+  with_client([this](client::Client& client) -> aio::Task<void> {
+    client::ConsumerOptions subscribe;
+    subscribe.topic = topic();
+    subscribe.subscription = "s";
+    const auto consumer = co_await client.subscribe(subscribe);
+    client::ProducerOptions produce;
+    produce.topic = topic();
+    produce.batching = client::Batching::off;
+    const auto producer = co_await client.create_producer(produce);
+    std::vector<MessageId> ids;
+    int64_t middle = 0;
+    for (int i = 0; i < 10; ++i) {
+      if (i == 5) {
+        co_await aio::sleep(std::chrono::milliseconds(20));
+        middle = aio::wall_ms();
+        co_await aio::sleep(std::chrono::milliseconds(20));
+      }
+      const auto id = co_await send(**producer, std::to_string(i));
+      EXPECT_TRUE(id);
+      ids.push_back(*id);
+    }
+    auto got = co_await take(**consumer, 10, true);
+    const auto acked = co_await (*consumer)->flush_acks();
+    EXPECT_TRUE(acked);
+    auto moved = co_await (*consumer)->seek(ids[3]);
+    EXPECT_TRUE(moved) << moved.error().text();
+    got = co_await take(**consumer, 7, true);
+    EXPECT_EQ(got.front(), "3");
+    EXPECT_EQ(got.back(), "9");
+    moved = co_await (*consumer)->seek(middle);
+    EXPECT_TRUE(moved) << moved.error().text();
+    got = co_await take(**consumer, 5, true);
+    EXPECT_EQ(got.front(), "5");
+    moved = co_await (*consumer)->seek(kEarliest);
+    EXPECT_TRUE(moved) << moved.error().text();
+    got = co_await take(**consumer, 10, true);
+    EXPECT_EQ(got.front(), "0");
+    co_await (*producer)->close();
+    co_await (*consumer)->close();
+  });
+}
+
+TEST_F(Bus, AReaderBeginsWhereItIsTold) {
+  with_client([this](client::Client& client) -> aio::Task<void> {
+    client::ProducerOptions produce;
+    produce.topic = topic();
+    produce.initial_subscription = "keep";
+    const auto producer = co_await client.create_producer(produce);
+    // One batch: a start may lie within it.
+    std::vector<std::string> texts;
+    std::vector<wire::Outgoing> messages;
+    for (int i = 0; i < 6; ++i) texts.push_back(std::to_string(i));
+    for (const auto& text : texts) messages.push_back({.value = text});
+    (*producer)->send(messages, nullptr);
+    const auto flushed = co_await (*producer)->flush();
+    EXPECT_TRUE(flushed);
+    const auto alone = co_await send(**producer, "6");
+    EXPECT_TRUE(alone);
+    const auto last = co_await send(**producer, "7");
+    EXPECT_TRUE(last);
+    const auto read = [&](std::optional<MessageId> start,
+                          bool inclusive) -> aio::Task<std::vector<std::string>> {
+      client::ConsumerOptions options;
+      options.topic = topic();
+      options.subscription = "reader-" + random_hex(5);
+      options.type = wire::pb::CommandSubscribe::Exclusive;
+      options.durable = false;
+      options.start = start;
+      options.start_inclusive = inclusive;
+      const auto reader = co_await client.subscribe(options);
+      EXPECT_TRUE(reader);
+      std::vector<std::string> got;
+      while (got.empty() || got.back() != "7") {
+        const auto more = co_await (*reader)->receive();
+        EXPECT_TRUE(more);
+        if (!more) break;
+        for (const auto& message : (*more)->list) got.emplace_back(message.value);
+      }
+      co_await (*reader)->close();
+      co_return got;
+    };
+    using Texts = std::vector<std::string>;
+    auto got = co_await read(kEarliest, false);
+    EXPECT_EQ(got, (Texts{"0", "1", "2", "3", "4", "5", "6", "7"}));
+    got = co_await read(*alone, false);
+    EXPECT_EQ(got, (Texts{"7"}));
+    got = co_await read(*alone, true);
+    EXPECT_EQ(got, (Texts{"6", "7"}));
+    MessageId within = *alone;
+    within.entry -= 1;
+    within.batch_index = 3;
+    got = co_await read(within, false);
+    EXPECT_EQ(got, (Texts{"4", "5", "6", "7"}));
+    got = co_await read(within, true);
+    EXPECT_EQ(got, (Texts{"3", "4", "5", "6", "7"}));
+    co_await (*producer)->close();
+  });
+}
+
+TEST_F(Bus, SchemasAreRegisteredFoundAndCarried) {
+  with_client([this](client::Client& client) -> aio::Task<void> {
+    wire::pb::Schema schema;
+    schema.set_name("s");
+    schema.set_type(wire::pb::Schema::Json);
+    schema.set_schema_data(R"({"type":"record","name":"R","fields":[{"name":"a","type":"int"}]})");
+    const auto none = co_await client.schema(topic(), "");
+    EXPECT_FALSE(none);
+    if (!none) EXPECT_EQ(none.error().code(), Code::not_found) << none.error().text();
+    client::ProducerOptions produce;
+    produce.topic = topic();
+    produce.schema = schema;
+    const auto producer = co_await client.create_producer(produce);
+    EXPECT_TRUE(producer) << producer.error().text();
+    EXPECT_FALSE((*producer)->schema_version().empty());
+    client::ConsumerOptions subscribe;
+    subscribe.topic = topic();
+    subscribe.subscription = "s";
+    subscribe.schema = schema;
+    const auto consumer = co_await client.subscribe(subscribe);
+    EXPECT_TRUE(consumer) << consumer.error().text();
+    const auto id = co_await send(**producer, R"({"a":1})");
+    EXPECT_TRUE(id);
+    const auto messages = co_await (*consumer)->receive();
+    EXPECT_TRUE(messages);
+    EXPECT_EQ((*messages)->metadata.schema_version(), (*producer)->schema_version());
+    const auto found = co_await client.schema(topic(), (*producer)->schema_version());
+    EXPECT_TRUE(found) << found.error().text();
+    EXPECT_EQ(found->schema.schema_data(), schema.schema_data());
+    const auto version = co_await client.register_schema(topic(), schema);
+    EXPECT_TRUE(version) << version.error().text();
+    EXPECT_EQ(*version, (*producer)->schema_version());
+    schema.set_type(wire::pb::Schema::String);
+    schema.set_schema_data("");
+    const auto other = co_await client.register_schema(topic(), schema);
+    EXPECT_FALSE(other);
+    if (!other) EXPECT_EQ(other.error().code(), Code::invalid) << other.error().text();
+    co_await (*producer)->close();
+    co_await (*consumer)->close();
+  });
+}
+
+// ---- finding brokers
+
+TEST_F(Bus, TheNextAddressServesWhenTheFirstIsDeadAndHttpFindsBrokersToo) {
+  with_client([this](client::Client& client) -> aio::Task<void> {
+    const std::string address = service_url().substr(service_url().find("://") + 3);
+    for (const std::string& url : {"pulsar://127.0.0.1:1," + address, admin_url()}) {
+      auto other = client::Client::make(client.executor(), {.service_url = url});
+      EXPECT_TRUE(other);
+      client::ProducerOptions produce;
+      produce.topic = topic();
+      const auto producer = co_await (*other)->create_topic_producer(produce);
+      EXPECT_TRUE(producer) << url << ": " << producer.error().text();
+      if (producer) {
+        const std::string text = "x";
+        const wire::Outgoing message{.value = text};
+        (*producer)->send({&message, 1}, nullptr);
+        const auto flushed = co_await (*producer)->flush();
+        EXPECT_TRUE(flushed);
+        co_await (*producer)->close();
+      }
+      const auto list = co_await (*other)->topics("public/default", "");
+      EXPECT_TRUE(list) << list.error().text();
+      EXPECT_NE(std::find(list->names.begin(), list->names.end(), topic()), list->names.end());
+      co_await (*other)->stop();
+    }
+  });
+}
+
+TEST_F(Bus, NewPartitionsAreUsedByAProducer) {
+  client_options_.discovery_period = std::chrono::milliseconds(100);
+  with_client([this](client::Client& client) -> aio::Task<void> {
+    co_await make_partitions(topic(), 2);
+    client::ProducerOptions produce;
+    produce.topic = topic();
+    const auto producer = co_await client.create_topic_producer(produce);
+    EXPECT_TRUE(producer) << producer.error().text();
+    EXPECT_EQ((*producer)->partitions(), 2u);
+    co_await grow_partitions(topic(), 4);
+    while ((*producer)->partitions() < 4) co_await aio::sleep(std::chrono::milliseconds(10));
+    size_t stored = 0;
+    for (int i = 0; i < 4; ++i) {
+      const std::string text = std::to_string(i);
+      const wire::Outgoing message{.value = text};
+      (*producer)->send({&message, 1}, [&](const Result<MessageId>& id) { stored += id ? 1 : 0; });
+    }
+    const auto flushed = co_await (*producer)->flush();
+    EXPECT_TRUE(flushed);
+    EXPECT_EQ(stored, 4u);
+    co_await (*producer)->close();
   });
 }
 

@@ -1,5 +1,6 @@
 """What the embedded broker does beyond producing and consuming: with the PyPI client and its web interface."""
 import json
+import subprocess
 import time
 
 import pulsar
@@ -389,16 +390,30 @@ def test_a_source_and_a_sink_on_partitioned_topics(standalone, connect, topic):
         assert process.stop()[1] == 0, process.output()
 
 
-def test_what_a_sink_cannot_read_goes_to_the_dead_letters(standalone, connect, topic):
-    """Chunks of a large message are not put together yet: they must not be lost, nor written as if they were messages."""
+def test_a_sink_writes_a_message_that_came_in_chunks_whole(standalone, connect, topic):
     out = standalone.workshop.folder / "chunks.txt"
     sink = standalone.sink("file", topic, {"path": str(out), "format": "raw"}, name="chunks")
+    producer = connect(standalone.url).create_producer(topic, chunking_enabled=True, batching_enabled=False)
+    large = b"x" * 12_000_000
+    producer.send(large)
+    producer.send(b"small")
+    wait_until(lambda: out.exists() and out.read_bytes() == large + b"\nsmall\n", "both messages are written")
+    assert sink.stop()[1] == 0, sink.output()
+
+
+def test_what_a_sink_cannot_read_goes_to_the_dead_letters(standalone, connect, topic):
+    """An encrypted message must not be lost, nor written as if it were one that can be read."""
+    folder = standalone.workshop.folder
+    private, public = folder / "private.pem", folder / "public.pem"
+    subprocess.run(["openssl", "genrsa", "-out", private, "2048"], check=True, capture_output=True)
+    subprocess.run(["openssl", "rsa", "-in", private, "-pubout", "-out", public], check=True, capture_output=True)
+    out = folder / "encrypted.txt"
+    sink = standalone.sink("file", topic, {"path": str(out), "format": "raw"}, name="encrypted")
     client = connect(standalone.url)
-    producer = client.create_producer(topic, chunking_enabled=True, batching_enabled=False)
-    producer.send(b"x" * 12_000_000)
-    producer.send(b"whole")
-    letters = client.subscribe(f"{topic}-chunks-DLQ", "dead-letters", initial_position=EARLIEST)
-    got = [letters.receive(RECEIVE_MS) for _ in range(3)]
-    assert all("chunk" in letter.properties()["HULSE_REASON"] for letter in got)
-    wait_until(lambda: out.exists() and out.read_bytes() == b"whole\n", "the whole message is written")
+    keys = pulsar.CryptoKeyReader(str(public), str(private))
+    client.create_producer(topic, encryption_key="k", crypto_key_reader=keys).send(b"secret")
+    client.create_producer(topic).send(b"plain")
+    letters = client.subscribe(f"{topic}-encrypted-DLQ", "dead-letters", initial_position=EARLIEST)
+    assert "encrypted" in letters.receive(RECEIVE_MS).properties()["HULSE_REASON"]
+    wait_until(lambda: out.exists() and out.read_bytes() == b"plain\n", "the readable message is written")
     assert sink.stop()[1] == 0, sink.output()
