@@ -113,7 +113,7 @@ class Compactor {
             for (const auto& entry : entries) {
               auto kept = survey_.rest_of(entry);
               if (!kept) return kept.error().with(fmt::format("entry {}", entry.index));
-              if (*kept) out.push_back({entry.index, std::move(**kept), entry.messages});
+              if (*kept) out.push_back({entry.index, std::move(**kept), entry.messages, {}});
             }
             return out;
           });

@@ -284,7 +284,13 @@ uint64_t Subscription::delayed() const {
 // ---- handing over
 
 void Subscription::deliver(Consumer& consumer, const TailEntry& entry) {
-  const auto remaining = cursor_.remaining(entry.index);
+  std::span<const int64_t> remaining = cursor_.remaining(entry.index);
+  std::vector<int64_t> left;
+  if (!entry.present.empty()) {
+    left = entry.present;
+    for (size_t i = 0; i < std::min(left.size(), remaining.size()); ++i) left[i] &= remaining[i];
+    remaining = left;
+  }
   const uint32_t messages = count_remaining(remaining, entry.messages);
   pb::BaseCommand command;
   command.set_type(pb::BaseCommand::MESSAGE);

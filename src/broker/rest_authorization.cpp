@@ -26,7 +26,7 @@ Need need_of_topic(const Call& call, size_t at) {
   }
   if (what == "subscription" || what == "subscriptions" || what == "lastMessageId" ||
       what == "all_subscription" || what == "examinemessage" || what == "backlogSize" ||
-      what == "messageid") {
+      what == "messageid" || what == "ledger") {
     return Need::consume;
   }
   return Need::admin;

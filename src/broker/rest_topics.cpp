@@ -42,13 +42,8 @@ std::string percent_safe(std::string_view value) {
   return out;
 }
 
-// The n-th unacknowledged message, from 1, with what is known of it in headers.
-aio::Task<aio::HttpResponse> peek_message(std::shared_ptr<Topic> topic,
-                                          std::shared_ptr<Subscription> subscription,
-                                          uint64_t nth) {
-  uint64_t index = subscription->cursor().next_unacked(topic->first_index());
-  for (uint64_t i = 1; i < nth && index < topic->end_index(); ++i)
-    index = subscription->cursor().next_unacked(index + 1);
+// One message, with what is known of it in headers.
+aio::Task<aio::HttpResponse> show_message(std::shared_ptr<Topic> topic, uint64_t index) {
   if (index >= topic->end_index()) co_return refuse(404, "Message not found");
   const auto read = co_await topic->read(index, 1, 1);
   if (!read) co_return refuse(500, read.error().text());
@@ -85,6 +80,17 @@ aio::Task<aio::HttpResponse> peek_message(std::shared_ptr<Topic> topic,
   if (!properties.empty())
     out.headers.emplace_back("X-Pulsar-PROPERTY", json::serialize(properties));
   co_return out;
+}
+
+// The n-th unacknowledged one, from 1.
+aio::Task<aio::HttpResponse> peek_message(std::shared_ptr<Topic> topic,
+                                          std::shared_ptr<Subscription> subscription,
+                                          uint64_t nth) {
+  uint64_t index = subscription->cursor().next_unacked(topic->first_index());
+  for (uint64_t i = 1; i < nth && index < topic->end_index(); ++i)
+    index = subscription->cursor().next_unacked(index + 1);
+  auto shown = co_await show_message(std::move(topic), index);
+  co_return shown;
 }
 
 aio::Task<Result<void>> wait_for(Topic& topic, std::function<void(Subscription::Done)> start) {
@@ -324,6 +330,14 @@ aio::Task<Maybe> on_topic(Call& call, const wire::TopicName& name) {
   const auto found = call.broker.topic(text, false);
   if (found.refusal) co_return refuse(404, fmt::format("Topic {} not found", text));
   const auto topic = found.topic;
+  if (call.is(6, {"ledger", "*", "entry", "*"}) && call.get()) {
+    const auto number = [&](size_t at) {
+      return std::strtoull(call.parts[at].c_str(), nullptr, 10);
+    };
+    const auto index = topic->exact_index(number(7), number(9));
+    auto shown = co_await show_message(topic, index ? *index : topic->end_index());
+    co_return shown;
+  }
   if (what == "compaction" && call.get()) {
     const auto& state = topic->compaction_state();
     const char* status = state.running                                     ? "RUNNING"

@@ -46,7 +46,8 @@ aio::Task<void> Session::run() {
   const auto ended = co_await read();
   if (!ended && ended.error().code() != Code::cancelled) {
     log::debug(kPart, "connection of {} ended: {}", address_, ended.error().text());
-    if (ended.error().code() != Code::unavailable) {
+    // A refusal was logged where it was made.
+    if (ended.error().code() != Code::unavailable && ended.error().code() != Code::permission) {
       log::warn(kPart, "closed the connection of {} ({}): {}", address_, client_version_,
                 ended.error().text());
     }

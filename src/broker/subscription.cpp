@@ -113,14 +113,11 @@ void Subscription::choose_active() {
   const bool old_is_here =
       active_ && std::find(consumers_.begin(), consumers_.end(), active_) != consumers_.end();
   active_ = chosen;
-  if (type_ == pb::CommandSubscribe::Failover) announce_active();
-  if (old_is_here) {
-    // Acknowledgements of the one before may still be on their way.
-    active_ready_ = false;
+  // With somebody before it, acknowledgements of that one may still be on their way.
+  active_ready_ = !old_is_here;
+  if (type_ == pb::CommandSubscribe::Failover)
     topic_.gate().spawn("failover of " + name_, activate_later(active_));
-    return;
-  }
-  active_ready_ = true;
+  if (old_is_here) return;
   rewind();
   dispatch();
 }
@@ -129,6 +126,9 @@ aio::Task<void> Subscription::activate_later(std::shared_ptr<Consumer> consumer)
   const auto self = shared_from_this();
   const bool slept = co_await aio::sleep(topic_.shared().failover_delay);
   if (!slept || active_ != consumer) co_return;
+  // Not before, as with Pulsar: clients lose what follows right on their subscription's answer.
+  announce_active();
+  if (active_ready_) co_return;
   active_ready_ = true;
   rewind();
   dispatch();

@@ -6,6 +6,7 @@
 #include "aio/offload.h"
 #include "base/log.h"
 #include "broker/subscription.h"
+#include "wire/compaction.h"
 
 namespace hulse::broker {
 namespace {
@@ -573,18 +574,19 @@ aio::Task<Result<std::vector<TailEntry>>> Topic::read(uint64_t from, size_t entr
                                                       size_t bytes_max, bool compacted) {
   while (compacted && record_.compacted && from < record_.compacted->horizon) {
     const auto before = *record_.compacted;
-    auto entries = co_await read_store(before.id, from, entries_max, bytes_max);
+    auto entries = co_await read_store(before.id, from, entries_max, bytes_max, true);
     // Another compaction may have taken this one's place, and its entries, meanwhile.
     if (!record_.compacted || record_.compacted->id != before.id) continue;
     if (!entries || !entries->empty()) co_return entries;
     from = before.horizon;
   }
-  auto entries = co_await read_store(record_.id, from, entries_max, bytes_max);
+  auto entries = co_await read_store(record_.id, from, entries_max, bytes_max, false);
   co_return entries;
 }
 
 aio::Task<Result<std::vector<TailEntry>>> Topic::read_store(storage::TopicId id, uint64_t from,
-                                                            size_t entries_max, size_t bytes_max) {
+                                                            size_t entries_max, size_t bytes_max,
+                                                            bool compacted) {
   auto stored = co_await aio::offload(shared_.disk,
                                       [&store = shared_.store, id, from, entries_max, bytes_max] {
                                         return store.read(id, from, entries_max, bytes_max);
@@ -601,6 +603,15 @@ aio::Task<Result<std::vector<TailEntry>>> Topic::read_store(storage::TopicId id,
     }
     out.push_back({entry.index, std::move(entry.payload),
                    static_cast<uint32_t>(std::max(1, metadata->num_messages_in_batch()))});
+  }
+  if (compacted) {
+    // Clients are told which messages of a batch are left: not all know the mark in the batch.
+    out = co_await aio::offload(shared_.disk, [entries = std::move(out)]() mutable {
+      for (auto& entry : entries) {
+        if (entry.messages > 1) entry.present = wire::present_messages(entry.entry);
+      }
+      return std::move(entries);
+    });
   }
   co_return out;
 }

@@ -75,6 +75,8 @@ struct TailEntry {
   uint64_t index = 0;
   Bytes entry;
   uint32_t messages = 1;
+  // Of a batch that compaction has thinned: bit i set = message i is there. Empty: all are.
+  std::vector<int64_t> present;
 };
 
 // Of the last compaction since the broker started; one that runs.
@@ -238,7 +240,8 @@ class Topic : public std::enable_shared_from_this<Topic> {
   };
 
   aio::Task<Result<std::vector<TailEntry>>> read_store(storage::TopicId id, uint64_t from,
-                                                       size_t entries_max, size_t bytes_max);
+                                                       size_t entries_max, size_t bytes_max,
+                                                       bool compacted);
   void stored(const std::shared_ptr<Producer>& producer, const Sent& sent, Bytes entry,
               const Result<void>& result);
   // True when the send was answered as a repeat.

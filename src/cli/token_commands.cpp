@@ -69,7 +69,7 @@ Result<void> create_secret(const Words& words) {
 
 Result<void> create_pair(const Words& words) {
   const bool elliptic = words.algorithm.starts_with("ES");
-  if (!elliptic && !words.algorithm.starts_with("RS")) {
+  if (!elliptic && !words.algorithm.empty() && !words.algorithm.starts_with("RS")) {
     return Error(Code::invalid, "--signature-algorithm: RS256 and ES256 have key pairs");
   }
   const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key(
@@ -144,8 +144,7 @@ void add_token_commands(CLI::App& app, Action& action) {
   auto* pair = tokens->add_subcommand("create-key-pair", "Make a private and a public key");
   pair->add_option("--output-private-key", words->private_output, "File")->required();
   pair->add_option("--output-public-key", words->public_output, "File")->required();
-  pair->add_option("-a,--signature-algorithm", words->algorithm, "RS256 or ES256")
-      ->default_val("RS256");
+  pair->add_option("-a,--signature-algorithm", words->algorithm, "RS256 (default) or ES256");
   on(pair, create_pair);
 
   auto* make = tokens->add_subcommand("create", "Sign a token for a role");

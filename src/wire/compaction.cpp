@@ -59,7 +59,9 @@ Result<std::vector<KeyedMessage>> keyed_messages(const Bytes& bytes, size_t size
   if (!is_batch(metadata)) {
     KeyedMessage message;
     if (metadata.has_partition_key()) message.key = metadata.partition_key();
-    message.is_empty = metadata.null_value() || entry->payload.empty();
+    // Compressed, nothing is something.
+    message.is_empty = metadata.null_value() || entry->payload.empty() ||
+                       (metadata.compression() != pb::NONE && metadata.uncompressed_size() == 0);
     out.push_back(std::move(message));
     return out;
   }
@@ -107,6 +109,23 @@ Result<std::string> without_messages(const Bytes& bytes, const std::vector<bool>
   }
   const auto codec = batch.metadata.compression();
   return encode_entry(batch.metadata, payload, codec);
+}
+
+std::vector<int64_t> present_messages(const Bytes& entry) {
+  constexpr size_t kSizeMax = size_t{64} << 20;
+  const auto messages = keyed_messages(entry, kSizeMax);
+  if (!messages) return {};
+  std::vector<int64_t> out((messages->size() + 63) / 64);
+  bool all = true;
+  for (size_t i = 0; i < messages->size(); ++i) {
+    if ((*messages)[i].is_gone) {
+      all = false;
+    } else {
+      out[i / 64] =
+          static_cast<int64_t>(static_cast<uint64_t>(out[i / 64]) | uint64_t{1} << i % 64);
+    }
+  }
+  return all ? std::vector<int64_t>() : out;
 }
 
 }  // namespace hulse::wire

@@ -26,4 +26,8 @@ Result<std::vector<KeyedMessage>> keyed_messages(const Bytes& entry, size_t size
 Result<std::string> without_messages(const Bytes& entry, const std::vector<bool>& keep,
                                      size_t size_max);
 
+// Bit i set = message i of the batch is still there; empty when all of them are, or when the entry
+// cannot be taken apart.
+std::vector<int64_t> present_messages(const Bytes& entry);
+
 }  // namespace hulse::wire

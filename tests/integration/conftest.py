@@ -52,7 +52,7 @@ class Clients:
 
     def __call__(self, url, **settings):
         logger = pulsar.ConsoleLogger(pulsar.LoggerLevel.Error)
-        client = pulsar.Client(url, operation_timeout_seconds=30, logger=logger, **settings)
+        client = pulsar.Client(url, **{"operation_timeout_seconds": 30, "logger": logger, **settings})
         self.open.append(client)
         return client
 
