@@ -9,8 +9,8 @@
 
 namespace hulse::runtime {
 
-// The first record with the key `bus-id` on persistent://public/functions/hulse-state; written if
-// there is none. Of several writers at once the first one in the topic counts for all.
+// The key `bus-id` of the key-value topic persistent://public/functions/hulse-state; written if it
+// is not there. Of several writers at once the first one in the topic counts for all.
 aio::Task<Result<std::string>> bus_id(client::Client& client);
 
 }  // namespace hulse::runtime
