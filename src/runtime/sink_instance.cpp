@@ -46,6 +46,7 @@ aio::Task<Ended> SinkInstance::life() {
                           component_.subscription));
       for (auto& lane : lanes_) work_->spawn("pump of " + label(), pump(lane));
       work_->spawn("watch of " + label(), watch());
+      work_->spawn("new partitions of " + label(), discover());
       bool stopped = false;
       while (!ended_ && !stopped) {
         const bool woken = co_await changed_->wait();
@@ -77,32 +78,61 @@ aio::Task<Ended> SinkInstance::life() {
 }
 
 aio::Task<Result<void>> SinkInstance::subscribe() {
-  for (const auto& input : component_.inputs) {
-    const auto partitions = co_await client_->partitions(input);
-    if (!partitions) co_return partitions.error();
-    const auto name = wire::TopicName::parse(input);
-    if (!name) co_return name.error();
-    for (unsigned i = 0; i < std::max(1u, *partitions); ++i) {
-      client::ConsumerOptions options;
-      options.topic =
-          *partitions == 0 ? name->text() : name->partition_of(static_cast<int>(i)).text();
-      options.subscription = component_.subscription;
-      options.type = component_.ordered() ? wire::pb::CommandSubscribe::Failover
-                                          : wire::pb::CommandSubscribe::Shared;
-      options.initial_position = component_.from_earliest ? wire::pb::CommandSubscribe::Earliest
-                                                          : wire::pb::CommandSubscribe::Latest;
-      options.name = fmt::format("{}-{}", component_.full_name(), index_);
-      options.properties = {{"application", "pulsar-sink"},
-                            {"id", component_.full_name()},
-                            {"instance_id", std::to_string(index_)}};
-      options.bytes_max = kReceiveBytesMax;
-      options.messages_max = kReceiveMessagesMax;
-      auto consumer = co_await client_->subscribe(options);
-      if (!consumer) co_return consumer.error();
-      lanes_.emplace_back().consumer = std::move(*consumer);
-    }
+  auto finder = client::TopicFinder::make(*client_, {.topics = component_.inputs});
+  if (!finder) co_return finder.error();
+  finder_ = std::move(*finder);
+  const auto topics = co_await finder_->find();
+  if (!topics) co_return topics.error();
+  for (const auto& topic : *topics) {
+    const auto position = component_.from_earliest ? wire::pb::CommandSubscribe::Earliest
+                                                   : wire::pb::CommandSubscribe::Latest;
+    const auto subscribed = co_await subscribe_to(topic, position);
+    if (!subscribed) co_return subscribed.error();
   }
   co_return Result<void>();
+}
+
+aio::Task<Result<void>> SinkInstance::subscribe_to(
+    std::string topic, wire::pb::CommandSubscribe::InitialPosition position) {
+  client::ConsumerOptions options;
+  options.topic = std::move(topic);
+  options.subscription = component_.subscription;
+  options.type = component_.ordered() ? wire::pb::CommandSubscribe::Failover
+                                      : wire::pb::CommandSubscribe::Shared;
+  options.initial_position = position;
+  options.name = fmt::format("{}-{}", component_.full_name(), index_);
+  options.properties = {{"application", "pulsar-sink"},
+                        {"id", component_.full_name()},
+                        {"instance_id", std::to_string(index_)}};
+  options.bytes_max = kReceiveBytesMax;
+  options.messages_max = kReceiveMessagesMax;
+  auto consumer = co_await client_->subscribe(std::move(options));
+  if (!consumer) co_return consumer.error();
+  lanes_.emplace_back().consumer = std::move(*consumer);
+  co_return Result<void>();
+}
+
+// Partitions that are added while the sink runs are read from their beginning.
+aio::Task<void> SinkInstance::discover() {
+  for (;;) {
+    const bool slept = co_await aio::sleep(client_->options().discovery_period);
+    if (!slept) co_return;
+    const auto topics = co_await finder_->find();
+    Result<void> added = topics ? Result<void>() : Result<void>(topics.error());
+    for (size_t i = 0; added && i < topics->size(); ++i) {
+      const auto& topic = (*topics)[i];
+      const bool known = std::any_of(lanes_.begin(), lanes_.end(), [&](const Lane& lane) {
+        return lane.consumer->topic() == topic;
+      });
+      if (known) continue;
+      added = co_await subscribe_to(topic, wire::pb::CommandSubscribe::Earliest);
+      if (!added) break;
+      log::info(label(), "{} is read from now on", topic);
+      work_->spawn("pump of " + label(), pump(lanes_.back()));
+    }
+    if (!added && added.error().cancelled()) co_return;
+    if (!added) log::warn(label(), "looking for new partitions: {}", added.error().text());
+  }
 }
 
 aio::Task<void> SinkInstance::pump(Lane& lane) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "client/topic_finder.h"
 #include "runtime/instance.h"
 
 namespace hulse::runtime {
@@ -40,6 +41,9 @@ class SinkInstance : public Instance {
 
   aio::Task<Ended> life() override;
   aio::Task<Result<void>> subscribe();
+  aio::Task<Result<void>> subscribe_to(std::string topic,
+                                       wire::pb::CommandSubscribe::InitialPosition position);
+  aio::Task<void> discover();
   aio::Task<void> pump(Lane& lane);
   aio::Task<void> watch();
   aio::Task<bool> write(connect::RecordBatch batch);
@@ -61,6 +65,7 @@ class SinkInstance : public Instance {
   std::unique_ptr<connect::Sink> sink_;
   std::unique_ptr<aio::Gate> work_;
   std::unique_ptr<aio::Event> changed_;  // room, turns, the end
+  std::unique_ptr<client::TopicFinder> finder_;
   std::deque<Lane> lanes_;
   bool writing_ = false;
   size_t in_flight_bytes_ = 0;

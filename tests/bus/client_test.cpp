@@ -4,6 +4,7 @@
 #include <set>
 
 #include "bus/client_fixture.h"
+#include "client/multi_consumer.h"
 
 namespace hulse {
 namespace {
@@ -639,6 +640,59 @@ TEST_F(Bus, NewPartitionsAreUsedByAProducer) {
     EXPECT_TRUE(flushed);
     EXPECT_EQ(stored, 4u);
     co_await (*producer)->close();
+  });
+}
+
+TEST_F(Bus, APatternNoticesNewTopicsAndNewPartitions) {
+  client_options_.discovery_period = std::chrono::milliseconds(100);
+  with_client([this](client::Client& client) -> aio::Task<void> {
+    const auto say = [&](std::string to, std::string text) -> aio::Task<void> {
+      client::ProducerOptions produce;
+      produce.topic = std::move(to);
+      const auto producer = co_await client.create_producer(produce);
+      EXPECT_TRUE(producer) << producer.error().text();
+      const auto id = co_await send(**producer, std::move(text));
+      EXPECT_TRUE(id) << id.error().text();
+      co_await (*producer)->close();
+    };
+    co_await make_partitions(topic("match-p"), 2);
+    co_await say(topic("match-a"), "before");
+    co_await say(topic("other"), "never");
+    client::ConsumerOptions options;
+    options.subscription = "s";
+    options.initial_position = wire::pb::CommandSubscribe::Earliest;
+    client::TopicSelection selection;
+    const std::string pattern = topic("match-.*");
+    selection.pattern = pattern;
+    const auto consumer =
+        co_await client::MultiConsumer::subscribe(client, std::move(selection), options);
+    EXPECT_TRUE(consumer) << consumer.error().text();
+    const auto take_one = [&]() -> aio::Task<std::string> {
+      const auto delivery = co_await (*consumer)->receive();
+      EXPECT_TRUE(delivery) << delivery.error().text();
+      delivery->consumer->ack(delivery->messages->id);
+      co_return std::string(delivery->messages->list.front().value);
+    };
+    auto text = co_await take_one();
+    EXPECT_EQ(text, "before");
+    co_await say(topic("match-b"), "new topic");
+    text = co_await take_one();
+    EXPECT_EQ(text, "new topic");
+    co_await grow_partitions(topic("match-p"), 3);
+    co_await say(topic("match-p") + "-partition-2", "new partition");
+    text = co_await take_one();
+    EXPECT_EQ(text, "new partition");
+    const auto topics = (*consumer)->topics();
+    EXPECT_EQ(topics.size(), 5u);
+    const auto acked = co_await (*consumer)->flush_acks();
+    EXPECT_TRUE(acked);
+    co_await (*consumer)->close();
+
+    selection.pattern = topic("match-(");
+    const auto refused =
+        co_await client::MultiConsumer::subscribe(client, std::move(selection), options);
+    EXPECT_FALSE(refused);
+    if (!refused) EXPECT_EQ(refused.error().code(), Code::invalid) << refused.error().text();
   });
 }
 

@@ -258,5 +258,51 @@ TEST_F(SinkInstances, ABatchDroppedWithoutOutcomesIsTriedAgain) {
   EXPECT_EQ(status.counters.retries, 3u);
 }
 
+TEST_F(SinkInstances, PartitionsThatComeLaterAreReadFromTheirBeginning) {
+  component_.inputs = {"p"};
+  component_.from_earliest = false;
+  bus_.client.discovery_period = 50ms;
+  script_.on_record = [](connect::RecordBatch& batch, size_t i) { batch.ok(i); };
+  with_client([this](client::Client& client) -> aio::Task<void> {
+    const std::string name = "persistent://public/default/p";
+    const auto say = [&](int partition, std::string text) -> aio::Task<void> {
+      client::ProducerOptions options;
+      options.topic = fmt::format("{}-partition-{}", name, partition);
+      const auto producer = co_await client.create_producer(options);
+      EXPECT_TRUE(producer);
+      const auto id = co_await send(**producer, std::move(text));
+      EXPECT_TRUE(id);
+      co_await (*producer)->close();
+    };
+    const auto make = [&](int count) -> aio::Task<void> {
+      const auto made =
+          co_await aio::on(threads_.at(0), broker_->namespaces().put_partitions(name, count));
+      EXPECT_TRUE(made);
+    };
+    co_await make(1);
+    const auto executor = co_await aio::asio::this_coro::executor;
+    bus_.client.service_url = broker_->service_url();
+    bus_.id = "bus";
+    const auto instance = runtime::make_instance(component_, 0, bus_, executor);
+    aio::Gate gate(executor);
+    gate.spawn("instance", instance->run());
+    const auto written = [&](uint64_t count) -> aio::Task<void> {
+      const auto limit = aio::Clock::now() + 30s;
+      while (instance->status().counters.written < count && aio::Clock::now() < limit) {
+        co_await aio::sleep(1ms);
+      }
+      EXPECT_EQ(instance->status().counters.written, count);
+    };
+    while (instance->status().state != runtime::State::running) co_await aio::sleep(1ms);
+    co_await say(0, "zero");
+    co_await written(1);
+    co_await make(2);
+    co_await say(1, "one");
+    co_await written(2);
+    co_await gate.close();
+  });
+  EXPECT_EQ(script_.seen, (std::vector<std::string>{"zero", "one"}));
+}
+
 }  // namespace
 }  // namespace hulse
