@@ -68,6 +68,7 @@ Result<void> create_secret(const Words& words) {
 }
 
 Result<void> create_pair(const Words& words) {
+  // The words are shared by the commands, so this one's default is no default value of the option.
   const bool elliptic = words.algorithm.starts_with("ES");
   if (!elliptic && !words.algorithm.empty() && !words.algorithm.starts_with("RS")) {
     return Error(Code::invalid, "--signature-algorithm: RS256 and ES256 have key pairs");
