@@ -8,6 +8,7 @@
 #include "aio/signals.h"
 #include "aio/timeout.h"
 #include "base/text.h"
+#include "cli/client_settings.h"
 #include "cli/command_line.h"
 #include "client/client.h"
 #include "wire/compression.h"
@@ -18,7 +19,7 @@ namespace {
 constexpr aio::Duration kStopMax = std::chrono::seconds(5);
 
 struct Words {
-  std::string url = "pulsar://localhost:6650";
+  ClientWords client;
   std::string topic;
   // produce
   std::vector<std::string> messages;
@@ -40,17 +41,22 @@ struct Words {
 
 using ClientTask = std::function<aio::Task<Result<void>>(client::Client&)>;
 
-aio::Task<Result<void>> with_client(std::string url, ClientTask body) {
+aio::Task<Result<void>> with_client(client::Options options, ClientTask body) {
   co_await aio::asio::this_coro::throw_if_cancelled(false);
   const auto executor = co_await aio::asio::this_coro::executor;
-  auto client = client::Client::make(executor, {.service_url = url});
+  const std::string url = options.service_url;
+  auto client = client::Client::make(executor, std::move(options));
   if (!client) co_return client.error();
   Result<void> result;
   const auto connected = co_await (*client)->connect();
   if (!connected) {
-    result = Error(Code::unavailable, fmt::format("no broker answers at {} ({}); start one with "
-                                                  "`hulse standalone`, or name another with --url",
-                                                  url, connected.error().text()));
+    // Who was refused is told so; who reached nobody, what to do.
+    result =
+        connected.error().code() == Code::permission
+            ? connected.error()
+            : Error(Code::unavailable, fmt::format("no broker answers at {} ({}); start one with "
+                                                   "`hulse standalone`, or name another with --url",
+                                                   url, connected.error().text()));
   } else {
     result = co_await body(**client);
   }
@@ -94,6 +100,7 @@ aio::Task<Result<void>> produce(const Words& words, std::vector<std::string> pay
   client::ProducerOptions options;
   options.topic = words.topic;
   options.compression = codec;
+  options.chunking = true;
   const auto producer = co_await client.create_topic_producer(options);
   if (!producer) co_return producer.error();
   int64_t stored = 0;
@@ -202,7 +209,9 @@ Result<void> run_produce(const Words& words) {
   if (!messages) return messages.error();
   const auto codec = wire::parse_compression(words.compression);
   if (!codec) return codec.error();
-  return aio::run(aio::until_signal(with_client(words.url, [&](client::Client& client) {
+  auto options = client_options(words.client);
+  if (!options) return options.error();
+  return aio::run(aio::until_signal(with_client(std::move(*options), [&](client::Client& client) {
     return produce(words, *messages, *codec, client);
   })));
 }
@@ -220,8 +229,10 @@ Result<void> run_consume(const Words& words) {
         Code::invalid,
         fmt::format("--subscription-position: {} is neither Latest nor Earliest", words.position));
   }
+  auto options = client_options(words.client);
+  if (!options) return options.error();
   return aio::run(aio::until_signal(with_client(
-      words.url, [&](client::Client& client) { return consume(words, type, client); })));
+      std::move(*options), [&](client::Client& client) { return consume(words, type, client); })));
 }
 
 }  // namespace
@@ -229,10 +240,10 @@ Result<void> run_consume(const Words& words) {
 void add_client_commands(CLI::App& app, Action& action) {
   const auto words = std::make_shared<Words>();
   app.require_subcommand(1);
-  app.add_option("--url", words->url, "Where the broker is")->capture_default_str();
+  add_client_flags(app, words->client);
 
   auto* send = app.add_subcommand("produce", "Send messages to a topic");
-  send->add_option("--url", words->url, "Where the broker is")->capture_default_str();
+  add_client_flags(*send, words->client);
   send->add_option("TOPIC", words->topic, "Topic")->required();
   send->add_option("-m,--messages", words->messages, "Messages, separated by --separator")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
@@ -251,7 +262,7 @@ void add_client_commands(CLI::App& app, Action& action) {
   send->callback([words, &action] { action = [words] { return run_produce(*words); }; });
 
   auto* take = app.add_subcommand("consume", "Print messages of a topic");
-  take->add_option("--url", words->url, "Where the broker is")->capture_default_str();
+  add_client_flags(*take, words->client);
   take->add_option("TOPIC", words->topic, "Topic")->required();
   take->add_option("-s,--subscription-name", words->subscription, "Subscription")->required();
   take->add_option("-t,--subscription-type", words->type,

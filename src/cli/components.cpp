@@ -7,6 +7,7 @@
 #include "aio/signals.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/client_settings.h"
 #include "cli/command_line.h"
 #include "cli/yaml.h"
 #include "runtime/local_run.h"
@@ -84,13 +85,8 @@ constexpr Flag kSource[] = {
 };
 
 // Flags of a local run that a later version takes: refused, not ignored.
-constexpr const char* kNotYet[] = {"--client-auth-plugin,--clientAuthPlugin",
-                                   "--client-auth-params,--clientAuthParams",
-                                   "--tls-trust-cert-path,--tls_trust_cert_path",
-                                   "--secrets-provider-classname",
-                                   "--secrets-provider-config",
-                                   "--metrics-port-start",
-                                   "--state-storage-service-url"};
+constexpr const char* kNotYet[] = {"--secrets-provider-classname", "--secrets-provider-config",
+                                   "--metrics-port-start", "--state-storage-service-url"};
 
 struct Words {
   std::map<std::string, std::string> values;  // by configuration key
@@ -98,7 +94,7 @@ struct Words {
   std::map<std::string, std::string> not_yet;
   std::string config;
   std::string config_file;
-  std::string broker_url = "pulsar://localhost:6650";
+  ClientWords client;
 };
 
 struct Command {
@@ -221,13 +217,13 @@ Result<void> local_run(Command& command) {
   // A configuration that could not be read is the cause; what it would have held is not missing.
   const bool unread = !problems.empty() && !component && object.empty();
   if (!component && !unread) collect(problems, with_flags(command, component.error().text()));
+  auto client = client_options(command.words.client);
+  if (!client) collect(problems, client.error().text());
   if (!problems.empty()) return Error(Code::invalid, problems);
   for (const auto& note : notes) log::info("localrun", "{}", note);
   aio::Threads threads(
       "worker", std::clamp<size_t>(component->parallelism, 1, std::thread::hardware_concurrency()));
-  client::Options client;
-  client.service_url = command.words.broker_url;
-  return aio::run(aio::until_signal(runtime::local_run(*component, client, threads)));
+  return aio::run(aio::until_signal(runtime::local_run(*component, *client, threads)));
 }
 
 void add_kind(CLI::App& app, Action& action, connect::Kind kind) {
@@ -264,9 +260,7 @@ void add_kind(CLI::App& app, Action& action, connect::Kind kind) {
                   "The connector's configuration: JSON, or the name of a YAML or JSON file");
   run->add_option(option + "-file," + camel + "File", command->words.config_file,
                   sink ? "YAML file of a SinkConfig" : "YAML file of a SourceConfig");
-  run->add_option("--broker-service-url,--brokerServiceUrl", command->words.broker_url,
-                  "Where the broker is")
-      ->capture_default_str();
+  add_local_run_flags(*run, command->words.client);
   for (const char* names : kNotYet)
     run->add_option(names, command->words.not_yet[names])->group("");
   run->callback([command, &action] { action = [command] { return local_run(*command); }; });

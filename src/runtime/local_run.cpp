@@ -13,7 +13,9 @@ aio::Task<Result<std::string>> reach(client::Options options) {
   if (!client) co_return client.error();
   Result<std::string> id = std::string();
   const auto connected = co_await (*client)->connect();
-  if (!connected) {
+  if (!connected && connected.error().code() == Code::permission) {
+    id = connected.error();
+  } else if (!connected) {
     id = Error(
         Code::unavailable,
         fmt::format("no broker answers at {} ({}); start one with `hulse standalone`, or name "

@@ -1,0 +1,117 @@
+#include "cli/client_settings.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+
+#include "aio/small_file.h"
+#include "base/text.h"
+
+namespace hulse::cli {
+namespace {
+
+using Settings = std::map<std::string, std::string>;
+
+// A properties file: key=value lines; # and ! begin comments.
+Result<Settings> read_conf(const std::string& path) {
+  const auto text = aio::read_small_file(path);
+  if (!text) return text.error().with("client.conf");
+  Settings settings;
+  for (const auto part : split(*text, '\n')) {
+    const auto line = trim(part);
+    if (line.empty() || line.front() == '#' || line.front() == '!') continue;
+    const size_t at = line.find_first_of("=:");
+    if (at == std::string_view::npos) continue;
+    settings[std::string(trim(line.substr(0, at)))] = trim(line.substr(at + 1));
+  }
+  return settings;
+}
+
+Result<bool> parse_bool(const std::string& name, const std::string& text) {
+  const std::string lower = to_lower(text);
+  if (lower == "true") return true;
+  if (lower == "false") return false;
+  return Error(Code::invalid, fmt::format("{}: \"{}\" is neither true nor false", name, text));
+}
+
+}  // namespace
+
+void add_client_flags(CLI::App& app, ClientWords& words) {
+  app.add_option("--url", words.url,
+                 "Where the broker is: pulsar://, pulsar+ssl://, http:// or https://");
+  app.add_option("--auth-plugin", words.auth_plugin,
+                 "How to log in: token, basic, tls, or Pulsar's class name of these");
+  app.add_option("--auth-params", words.auth_params,
+                 "With what: token:…, file:///…, env:NAME; JSON; tlsCertFile:…,tlsKeyFile:…");
+  app.add_option("--tls-trust-cert-path,--tlsTrustCertsFilePath", words.trust_certs,
+                 "Certificates to trust (PEM); without it the system's");
+  app.add_flag("--tls-allow-insecure", words.allow_insecure, "Trust any certificate");
+  app.add_option("--tls-enable-hostname-verification", words.verify_host,
+                 "Whether the certificate must be of the host that was called; on by default")
+      ->expected(0, 1)
+      ->default_str("true");
+  app.add_option("--listener-name", words.listener, "Which advertised listener to use");
+  app.add_option("--client-conf", words.conf,
+                 "Pulsar's client.conf; without it the one PULSAR_CLIENT_CONF names");
+}
+
+void add_local_run_flags(CLI::App& app, ClientWords& words) {
+  app.add_option("--broker-service-url,--brokerServiceUrl", words.url, "Where the broker is");
+  app.add_option("--client-auth-plugin,--clientAuthPlugin", words.auth_plugin,
+                 "How to log in: token, basic, tls, or Pulsar's class name of these");
+  app.add_option("--client-auth-params,--clientAuthParams", words.auth_params, "With what");
+  app.add_flag("--use-tls,--use_tls", words.use_tls, "pulsar:// means pulsar+ssl://");
+  app.add_flag("--tls-allow-insecure,--tls_allow_insecure", words.allow_insecure,
+               "Trust any certificate");
+  app.add_option("--hostname-verification-enabled,--hostname_verification_enabled",
+                 words.verify_host,
+                 "Whether the certificate must be of the host that was called; on by default")
+      ->expected(0, 1)
+      ->default_str("true");
+  app.add_option("--tls-trust-cert-path,--tls_trust_cert_path", words.trust_certs,
+                 "Certificates to trust (PEM); without it the system's");
+}
+
+Result<client::Options> client_options(const ClientWords& words) {
+  std::string path = words.conf;
+  const char* from_environment = std::getenv("PULSAR_CLIENT_CONF");
+  if (path.empty() && from_environment != nullptr) path = from_environment;
+  Settings settings;
+  if (!path.empty()) {
+    auto read = read_conf(path);
+    if (!read) return read.error();
+    settings = std::move(*read);
+  }
+  const auto choose = [&](const std::optional<std::string>& flag, const char* key) {
+    if (flag) return *flag;
+    const auto known = settings.find(key);
+    return known == settings.end() ? std::string() : known->second;
+  };
+  const auto choose_bool = [&](const std::optional<bool>& flag, const char* key,
+                               bool otherwise) -> Result<bool> {
+    if (flag) return *flag;
+    const auto text = choose(std::nullopt, key);
+    return text.empty() ? Result<bool>(otherwise) : parse_bool(key, text);
+  };
+  client::Options options;
+  const std::string url = choose(words.url, "brokerServiceUrl");
+  if (!url.empty()) options.service_url = url;
+  if (words.use_tls && options.service_url.starts_with("pulsar://"))
+    options.service_url.replace(0, std::string_view("pulsar").size(), "pulsar+ssl");
+  options.listener_name = words.listener.value_or("");
+  auto& security = options.security;
+  security.tls.ca_file = choose(words.trust_certs, "tlsTrustCertsFilePath");
+  security.tls.cert_file = choose(std::nullopt, "tlsCertificateFilePath");
+  security.tls.key_file = choose(std::nullopt, "tlsKeyFilePath");
+  const auto insecure = choose_bool(words.allow_insecure, "tlsAllowInsecureConnection", false);
+  if (!insecure) return insecure.error();
+  const auto verify = choose_bool(words.verify_host, "tlsEnableHostnameVerification", true);
+  if (!verify) return verify.error();
+  security.tls.verify_certificate = !*insecure;
+  security.tls.verify_host = *verify && !*insecure;
+  const auto set = security.set_plugin(choose(words.auth_plugin, "authPlugin"),
+                                       choose(words.auth_params, "authParams"));
+  if (!set) return set.error();
+  return options;
+}
+
+}  // namespace hulse::cli
