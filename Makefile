@@ -31,8 +31,10 @@ test: test-packages build ## every test but the long ones; ends with one line of
 	@tools/run_tests.py --build build/$(PRESET) --pytest tests --results build/results/test.json
 
 .PHONY: compat
-compat: test-packages build ## the client's tests once more, on Apache Pulsar 4.0.8 (fetched by Maven)
+compat: test-packages build ## our client on Apache Pulsar 4.0.8; the Go client's own suite and Pulsar's Java tools on our broker (long)
 	@tests/compat/run_on_pulsar.sh build/$(PRESET)/tests/client_bus_test
+	@tests/compat/java_tools.py
+	@tests/compat/go_suite.py --build build/$(PRESET)
 
 .PHONY: asan
 asan: test-packages ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer

@@ -1,5 +1,7 @@
 #include "broker/rest.h"
 
+#include <zlib.h>
+
 #include <boost/url/parse.hpp>
 #include <boost/url/url_view.hpp>
 
@@ -7,6 +9,7 @@
 #include "aio/offload.h"
 #include "base/log.h"
 #include "broker/rest_common.h"
+#include "broker/stats.h"
 #include "broker/subscription.h"
 
 namespace hulse::broker {
@@ -81,6 +84,87 @@ aio::Task<Result<auth::Identity>> identify(Broker& broker, const aio::HttpReques
   co_return identity;
 }
 
+// The quarter of the hash range a topic falls into, as Pulsar's four default bundles.
+std::string bundle_of(const std::string& topic) {
+  const auto hash = static_cast<uint32_t>(
+      ::crc32(0, reinterpret_cast<const Bytef*>(topic.data()), static_cast<uInt>(topic.size())));
+  const uint32_t low = hash & 0xc0000000;
+  return fmt::format("0x{:08x}_0x{:08x}", low, low == 0xc0000000 ? 0xffffffff : low + 0x40000000);
+}
+
+// /admin/v2/brokers/…: there is one broker in one cluster.
+std::optional<aio::HttpResponse> handle_brokers(const Call& call) {
+  auto& broker = call.broker;
+  const std::string id = broker.shared().broker_id;
+  if (call.is(3, {"standalone"})) return answer(json::array{id});
+  if (call.is(3, {"leaderBroker"}))
+    return answer(json::object{{"serviceUrl", broker.web_url()}, {"brokerId", id}});
+  if (call.is(3, {"internal-configuration"})) {
+    // Where Pulsar's worker looks for its metadata; here that is the broker itself.
+    return answer(json::object{{"zookeeperServers", broker.web_url()},
+                               {"configurationStoreServers", broker.web_url()},
+                               {"metadataStoreUrl", broker.web_url()},
+                               {"configurationMetadataStoreUrl", broker.web_url()},
+                               {"ledgersRootPath", "/ledgers"}});
+  }
+  if (call.is(3, {"configuration", "runtime"}) || call.is(3, {"configuration", "values"})) {
+    const auto& options = broker.options();
+    return answer(
+        json::object{{"clusterName", "standalone"},
+                     {"bindAddress", options.host},
+                     {"advertisedAddress", options.advertised_host},
+                     {"maxMessageSize", std::to_string(options.message_bytes_max)},
+                     {"authenticationEnabled", options.authentication.enabled ? "true" : "false"},
+                     {"authorizationEnabled", options.authorization ? "true" : "false"}});
+  }
+  if (call.is(3, {"standalone", "*", "ownedNamespaces"})) {
+    json::object out;
+    for (const auto& [tenant, info] : broker.namespaces().tenants()) {
+      for (const auto& name_space : broker.namespaces().of_tenant(tenant)) {
+        out[name_space + "/0x00000000_0xffffffff"] = json::object{
+            {"broker_assignment", "shared"}, {"is_controlled", false}, {"is_active", true}};
+      }
+    }
+    return answer(out);
+  }
+  return std::nullopt;
+}
+
+// /admin/v2/broker-stats/…
+std::optional<aio::HttpResponse> handle_broker_stats(const Call& call) {
+  auto& broker = call.broker;
+  if (call.parts[3] == "topics" || call.parts[3] == "destinations") {
+    json::object out;
+    for (const auto& [name, topic] : broker.loaded()) {
+      auto& bundles = out[topic->name().namespace_text()];
+      if (!bundles.is_object()) bundles = json::object();
+      auto& domains = bundles.get_object()[bundle_of(name)];
+      if (!domains.is_object()) domains = json::object{{"persistent", json::object()}};
+      domains.get_object()["persistent"].get_object()[name] = topic_stats(*topic);
+    }
+    return answer(out);
+  }
+  const auto store = broker.shared().store.stats();
+  if (call.parts[3] == "metrics") {
+    json::object numbers{{"hulse_topics", broker.loaded().size()},
+                         {"hulse_storage_disk_bytes", store.disk_bytes},
+                         {"hulse_storage_written_bytes", store.bytes},
+                         {"hulse_storage_syncs", store.syncs}};
+    return answer(json::array{json::object{
+        {"metrics", std::move(numbers)},
+        {"dimensions", {{"cluster", "standalone"}, {"broker", broker.shared().broker_id}}}}});
+  }
+  if (call.parts[3] == "load-report") {
+    return answer(json::object{{"webServiceUrl", broker.web_url()},
+                               {"webServiceUrlTls", broker.web_url_tls()},
+                               {"pulsarServiceUrl", broker.service_url()},
+                               {"pulsarServiceUrlTls", broker.service_url_tls()},
+                               {"brokerVersionString", kServerVersion},
+                               {"numTopics", broker.loaded().size()}});
+  }
+  return std::nullopt;
+}
+
 std::optional<aio::HttpResponse> handle_broker(Call& call) {
   auto& broker = call.broker;
   if (!call.get()) return std::nullopt;
@@ -104,6 +188,15 @@ std::optional<aio::HttpResponse> handle_broker(Call& call) {
   }
   if (call.is(0, {"admin", "v2", "brokers", "version"}))
     return aio::HttpResponse{.body = kServerVersion};
+  if (call.parts.size() >= 4 && call.parts[1] == "v2" && call.parts[2] == "brokers")
+    return handle_brokers(call);
+  if (call.parts.size() == 4 && call.parts[1] == "v2" && call.parts[2] == "broker-stats")
+    return handle_broker_stats(call);
+  if (call.is(0, {"lookup", "v2", "topic", "*", "*", "*", "*", "bundle"})) {
+    const auto bundle = bundle_of(
+        fmt::format("{}://{}/{}/{}", call.parts[3], call.parts[4], call.parts[5], call.parts[6]));
+    return aio::HttpResponse{.body = bundle};
+  }
   if (call.is(0, {"lookup", "v2", "topic", "*", "*", "*", "*"})) {
     const auto url = broker.service_url();
     return answer(json::object{{"brokerUrl", url},

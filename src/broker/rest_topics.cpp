@@ -363,12 +363,18 @@ aio::Task<Maybe> on_topic(Call& call, const wire::TopicName& name) {
 
 aio::Task<std::optional<aio::HttpResponse>> handle_topics(Call& call) {
   if (call.parts.size() < 5 || call.parts[0] != "admin" || call.parts[1] != "v2" ||
-      call.parts[2] != "persistent") {
+      (call.parts[2] != "persistent" && call.parts[2] != "non-persistent")) {
     co_return std::nullopt;
   }
   const std::string name_space = call.parts[3] + "/" + call.parts[4];
   if (!call.broker.namespaces().exists(name_space))
     co_return refuse(404, "Namespace does not exist");
+  if (call.parts[2] == "non-persistent") {
+    // There are none, and tools ask for both kinds.
+    if (call.get() && (call.parts.size() == 5 || call.is(5, {"partitioned"})))
+      co_return answer(json::array());
+    co_return refuse(405, "non-persistent topics are not supported by this broker");
+  }
   if (call.parts.size() == 5 && call.get()) {
     json::array names;
     for (auto& name : call.broker.topics(name_space)) names.emplace_back(std::move(name));

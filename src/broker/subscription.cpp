@@ -61,7 +61,7 @@ std::optional<Topic::Refusal> Subscription::add(const std::shared_ptr<Consumer>&
   admitted();
   if (by_key()) arrange_keys();
   if (ordered()) {
-    choose_active();
+    choose_active(consumer.get());
     // The others keep what they know; the new one has to be told either way.
     if (type_ == pb::CommandSubscribe::Failover && active_ != consumer) announce_active();
   }
@@ -87,13 +87,13 @@ void Subscription::remove(const std::shared_ptr<Consumer>& consumer) {
     return;
   }
   if (ordered()) {
-    choose_active();
+    choose_active(nullptr);
   } else {
     dispatch();
   }
 }
 
-void Subscription::choose_active() {
+void Subscription::choose_active(const Consumer* newcomer) {
   if (consumers_.empty()) return;
   // Consumers of one name keep the order they came in.
   std::multimap<std::pair<int, std::string>, std::shared_ptr<Consumer>> by_rank;
@@ -115,8 +115,16 @@ void Subscription::choose_active() {
   active_ = chosen;
   // With somebody before it, acknowledgements of that one may still be on their way.
   active_ready_ = !old_is_here;
-  if (type_ == pb::CommandSubscribe::Failover)
-    topic_.gate().spawn("failover of " + name_, activate_later(active_));
+  if (type_ == pb::CommandSubscribe::Failover) {
+    // A newcomer is told after the delay, as with Pulsar: some clients lose what follows right on
+    // their subscription's answer.
+    const bool later = old_is_here || active_.get() == newcomer;
+    if (later) {
+      topic_.gate().spawn("failover of " + name_, activate_later(active_));
+    } else {
+      announce_active();
+    }
+  }
   if (old_is_here) return;
   rewind();
   dispatch();
@@ -126,7 +134,6 @@ aio::Task<void> Subscription::activate_later(std::shared_ptr<Consumer> consumer)
   const auto self = shared_from_this();
   const bool slept = co_await aio::sleep(topic_.shared().failover_delay);
   if (!slept || active_ != consumer) co_return;
-  // Not before, as with Pulsar: clients lose what follows right on their subscription's answer.
   announce_active();
   if (active_ready_) co_return;
   active_ready_ = true;

@@ -85,7 +85,8 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
     return type_ == pb::CommandSubscribe::Exclusive || type_ == pb::CommandSubscribe::Failover;
   }
   bool by_key() const { return type_ == pb::CommandSubscribe::Key_Shared; }
-  void choose_active();
+  // `newcomer`: who was subscribed just now, if that is why.
+  void choose_active(const Consumer* newcomer);
   void announce_active();
   void rewind();
   Consumer* taker();
