@@ -5,6 +5,7 @@
 #include "aio/run.h"
 #include "aio/timeout.h"
 #include "client/client.h"
+#include "client/dead_letter.h"
 #include "client/fake_broker.h"
 
 namespace hulse::client {
@@ -576,6 +577,21 @@ TEST(ServiceUrls, FormsAndRefusals) {
     const auto refused = ServiceUrl::parse(wrong);
     EXPECT_FALSE(refused) << wrong;
   }
+}
+
+TEST(DeadLetters, KeepTheFirstOriginAndTheLastReason) {
+  const std::vector<Property> own{{"a", "b"}, {"REAL_TOPIC", "first"}, {"HULSE_REASON", "old"}};
+  Message message;
+  message.properties = own;
+  message.id = {1, 2, -1, 3};
+  DeadLetterProperties properties(message, "second", "s");
+  properties.set("HULSE_REASON", "new");
+  const std::vector<Property> list(properties.list().begin(), properties.list().end());
+  EXPECT_EQ(list, (std::vector<Property>{{"a", "b"},
+                                         {"REAL_TOPIC", "first"},
+                                         {"REAL_SUBSCRIPTION", "s"},
+                                         {"ORIGIN_MESSAGE_ID", "1:2:-1:3"},
+                                         {"HULSE_REASON", "new"}}));
 }
 
 TEST(SecurityWords, EveryFormOfParameters) {

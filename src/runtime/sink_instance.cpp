@@ -4,6 +4,7 @@
 
 #include "aio/timeout.h"
 #include "base/log.h"
+#include "client/dead_letter.h"
 #include "wire/topic_name.h"
 
 namespace hulse::runtime {
@@ -309,6 +310,7 @@ aio::Task<void> SinkInstance::dead_letter(std::shared_ptr<Entry> entry, uint32_t
     client::ProducerOptions options;
     options.topic = dead_letter_topic();
     options.initial_subscription = kDeadLetterSubscription;
+    options.chunking = true;  // what came in chunks may have to leave in chunks
     auto producer = co_await client_->create_producer(options);
     opening_dead_letters_ = false;
     changed_->notify();
@@ -321,15 +323,11 @@ aio::Task<void> SinkInstance::dead_letter(std::shared_ptr<Entry> entry, uint32_t
   }
   const auto& message = entry->records->records[record];
   const std::string reason = why.text();
-  const std::string id = message.id.text();
-  std::vector<Property> properties(message.properties.begin(), message.properties.end());
-  properties.emplace_back("REAL_TOPIC", entry->records->topic);
-  properties.emplace_back("REAL_SUBSCRIPTION", component_.subscription);
-  properties.emplace_back("ORIGIN_MESSAGE_ID", id);
-  properties.emplace_back("HULSE_REASON", reason);
+  client::DeadLetterProperties properties(message, entry->records->topic, component_.subscription);
+  properties.set("HULSE_REASON", reason);
   const wire::Outgoing outgoing{.value = message.value,
                                 .key = message.key,
-                                .properties = properties,
+                                .properties = properties.list(),
                                 .event_time = message.event_time,
                                 .null_value = message.null_value};
   const auto topic = dead_letters_->topic();
