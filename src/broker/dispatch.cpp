@@ -120,6 +120,7 @@ void Subscription::dispatch_in_turn() {
 // range, named by its end: each one that joins gets the lower half of the largest.
 void Subscription::arrange_keys() {
   ring_.clear();
+  if (sticky()) return;
   if (!topic_.shared().consistent_hashing) {
     for (const auto& consumer : consumers_) {
       uint32_t begin = 0;
@@ -156,11 +157,33 @@ uint32_t Subscription::slot_of(const TailEntry& entry) const {
   const auto seen = wire::peek(entry.entry.view());
   if (!seen) return 1;
   const uint32_t hash = wire::sticky_hash(*seen);
-  return topic_.shared().consistent_hashing ? hash % kRingSlots + 1
-                                            : std::max(1U, hash % kRangeSlots);
+  return topic_.shared().consistent_hashing && !sticky() ? hash % kRingSlots + 1
+                                                         : std::max(1U, hash % kRangeSlots);
 }
 
+std::string Subscription::range_conflict(const Consumer& consumer) const {
+  if (!consumer.sticky) return "";
+  if (consumer.ranges.empty()) return "Ranges for KeyShared policy must not be empty.";
+  for (const auto& [begin, end] : consumer.ranges) {
+    if (begin > end || end >= kRangeSlots)
+      return fmt::format("[{}, {}] is no range within [0, {}]", begin, end, kRangeSlots - 1);
+    for (const auto& other : consumers_) {
+      for (const auto& [other_begin, other_end] : other->ranges) {
+        if (begin <= other_end && other_begin <= end)
+          return fmt::format("Range conflict with consumer {}: [{}, {}] and [{}, {}]", other->name,
+                             begin, end, other_begin, other_end);
+      }
+    }
+  }
+  return "";
+}
+
+// Nobody: entries of that hash wait until somebody comes.
 Consumer* Subscription::owner_of(uint32_t hash) const {
+  for (const auto& consumer : consumers_) {
+    for (const auto& [begin, end] : consumer->ranges)
+      if (begin <= hash && hash <= end) return consumer.get();
+  }
   if (ring_.empty()) return nullptr;
   const auto at = ring_.lower_bound(hash);
   return at == ring_.end() ? ring_.begin()->second : at->second;
@@ -174,9 +197,10 @@ void Subscription::dispatch_by_key() {
     const uint32_t hash = slot_of(entry);
     auto* consumer = owner_of(hash);
     const auto holder = holders_.find(hash);
-    const bool held_elsewhere =
-        holder != holders_.end() && holder->second.consumer != consumer && !consumer->out_of_order;
-    if (waiting_hashes.contains(hash) || held_elsewhere || !can_take(*consumer)) {
+    const bool held_elsewhere = consumer != nullptr && holder != holders_.end() &&
+                                holder->second.consumer != consumer && !consumer->out_of_order;
+    if (consumer == nullptr || waiting_hashes.contains(hash) || held_elsewhere ||
+        !can_take(*consumer)) {
       waiting_hashes.insert(hash);
       return false;
     }

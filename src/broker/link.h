@@ -76,8 +76,10 @@ struct Consumer {
   uint64_t unacked = 0;  // messages in `pending`
   bool reads_compacted = false;
   bool out_of_order = false;  // Key_Shared: a moved key need not wait for its old consumer
-  bool blocked = false;       // by its number of unacknowledged messages
-  bool told_end = false;      // that a terminated topic has been read to its end
+  bool sticky = false;        // Key_Shared: it has the hashes of `ranges`, both ends included
+  std::vector<std::pair<uint32_t, uint32_t>> ranges;
+  bool blocked = false;   // by its number of unacknowledged messages
+  bool told_end = false;  // that a terminated topic has been read to its end
   Meter out;
   Meter redelivered;
   Meter acked;

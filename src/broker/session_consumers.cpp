@@ -17,9 +17,6 @@ void Session::on_subscribe(const pb::CommandSubscribe& command) {
     return refuse(pb::MetadataError, "the subscription has no name");
   if (const auto refused = forbid(Action::consume, command.topic(), command.subscription()))
     return refuse(refused->code, refused->message);
-  if (command.keysharedmeta().keysharedmode() == pb::STICKY && command.has_keysharedmeta()) {
-    return refuse(pb::NotAllowedError, "sticky key ranges are not supported by this broker yet");
-  }
   if (command.read_compacted() && command.subtype() != pb::CommandSubscribe::Exclusive &&
       command.subtype() != pb::CommandSubscribe::Failover) {
     return refuse(pb::NotAllowedError,
@@ -109,6 +106,12 @@ void Session::subscribe(const std::shared_ptr<Topic>& topic, const pb::CommandSu
   made->priority = command.priority_level();
   made->reads_compacted = command.read_compacted();
   made->out_of_order = command.keysharedmeta().allowoutoforderdelivery();
+  made->sticky =
+      command.has_keysharedmeta() && command.keysharedmeta().keysharedmode() == pb::STICKY;
+  for (const auto& range : command.keysharedmeta().hashranges()) {
+    made->ranges.emplace_back(static_cast<uint32_t>(std::max(0, range.start())),
+                              static_cast<uint32_t>(std::max(0, range.end())));
+  }
   made->since = aio::wall_ms();
   for (const auto& pair : command.metadata()) made->metadata[pair.key()] = pair.value();
   if (command.has_consumer_epoch()) {

@@ -41,8 +41,9 @@ std::optional<Topic::Refusal> Subscription::add(const std::shared_ptr<Consumer>&
   const auto damage = topic_.damage(cursor_.next_unacked(cursor_.acked_until()));
   // Clients try again after PersistenceError; this one they tell their caller.
   if (!damage.empty()) return Topic::Refusal{pb::ChecksumError, damage};
+  const bool keyed = type == pb::CommandSubscribe::Key_Shared;
   if (!consumers_.empty()) {
-    if (type != type_) {
+    if (type != type_ || (keyed && consumer->sticky != consumers_.front()->sticky)) {
       return Topic::Refusal{
           pb::ConsumerBusy,
           fmt::format("Subscription is of different type: \"{}\" of {} is {} now", name_,
@@ -51,7 +52,10 @@ std::optional<Topic::Refusal> Subscription::add(const std::shared_ptr<Consumer>&
     if (type == pb::CommandSubscribe::Exclusive) {
       return Topic::Refusal{pb::ConsumerBusy, "Exclusive consumer is already connected"};
     }
-  } else {
+  }
+  const auto conflict = keyed ? range_conflict(*consumer) : std::string();
+  if (!conflict.empty()) return Topic::Refusal{pb::ConsumerAssignError, conflict};
+  if (consumers_.empty()) {
     type_ = type;
     reads_compacted_ = consumer->reads_compacted;
     active_.reset();

@@ -84,6 +84,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   bool ordered() const {
     return type_ == pb::CommandSubscribe::Exclusive || type_ == pb::CommandSubscribe::Failover;
   }
+  bool sticky() const { return by_key() && !consumers_.empty() && consumers_.front()->sticky; }
   bool by_key() const { return type_ == pb::CommandSubscribe::Key_Shared; }
   // `newcomer`: who was subscribed just now, if that is why.
   void choose_active(const Consumer* newcomer);
@@ -96,6 +97,8 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   aio::Task<void> wake_delayed();
   void dispatch_in_turn();
   void dispatch_by_key();
+  // Why a sticky consumer's ranges cannot be, if so.
+  std::string range_conflict(const Consumer& consumer) const;
   uint32_t slot_of(const TailEntry& entry) const;
   Consumer* owner_of(uint32_t hash) const;
   void arrange_keys();
