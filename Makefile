@@ -33,6 +33,8 @@ test: test-packages build ## every test but the long ones; ends with one line of
 .PHONY: compat
 compat: test-packages build ## our client on Apache Pulsar 4.0.8; the Go client's own suite and Pulsar's Java tools on our broker (long)
 	@tests/compat/run_on_pulsar.sh build/$(PRESET)/tests/client_bus_test
+	@HULSE_BUILD=$(CURDIR)/build/$(PRESET) tests/compat/run_on_pulsar.sh \
+	  build/venv/bin/python -m pytest -q tests/compat tests/integration/test_bus.py
 	@tests/compat/java_tools.py
 	@tests/compat/go_suite.py --build build/$(PRESET)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a test program of tests/bus on Apache Pulsar 4.0.8 instead of on our own broker.
+# Runs tests on Apache Pulsar 4.0.8 instead of on our own broker: a program of tests/bus, or pytest.
 #
 #   run_on_pulsar.sh PROGRAM [ARGUMENT...]    arguments go to the program: --gtest_filter=…
 #
@@ -14,5 +14,6 @@ fi
 urls=$("$systems" up pulsar)
 read -r HULSE_TEST_SERVICE_URL HULSE_TEST_ADMIN_URL <<<"$urls"
 HULSE_TEST_RESTART="'$systems' down pulsar && '$systems' up pulsar"
-export HULSE_TEST_SERVICE_URL HULSE_TEST_ADMIN_URL HULSE_TEST_RESTART
+HULSE_TEST_BROKER=$HULSE_TEST_SERVICE_URL
+export HULSE_TEST_SERVICE_URL HULSE_TEST_ADMIN_URL HULSE_TEST_RESTART HULSE_TEST_BROKER
 timeout "${HULSE_TEST_SECONDS:-900}" "$@"
