@@ -1,5 +1,6 @@
 #include "broker/compaction.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "aio/offload.h"
@@ -14,63 +15,62 @@ constexpr size_t kReadEntries = 1000;
 constexpr size_t kReadBytes = 1 << 20;
 
 struct Place {
-  uint64_t index = 0;  // of the entry
-  uint32_t item = 0;   // of its batch
+  uint64_t index = 0;   // of the entry
+  uint32_t item = 0;    // of its batch
+  std::string chunked;  // of a chunked message: what its parts share
 };
 
-// The newest message of each key. Touched by one thread at a time.
+// The newest message of each key. Touched by one thread at a time. An entry that cannot be taken
+// apart says nothing of its keys, and stays as it is: nothing is lost on bad input.
 struct Survey {
-  size_t message_bytes_max = 0;
   std::unordered_map<std::string, Place> newest;
 
-  Result<void> see(const TailEntry& entry) {
-    const auto messages = wire::keyed_messages(entry.entry, message_bytes_max);
-    if (!messages) return messages.error();
+  void see(const TailEntry& entry) {
+    const auto messages = wire::keyed_messages(entry.entry);
+    if (!messages) return;
     for (uint32_t i = 0; i < messages->size(); ++i) {
       const auto& message = (*messages)[i];
-      if (!message.key || message.is_gone) continue;
+      if (!message.key || message.is_gone || !message.ends) continue;
       if (message.is_empty) {
         newest.erase(*message.key);
       } else {
-        newest[*message.key] = {entry.index, i};
+        newest[*message.key] = {entry.index, i, message.chunked};
       }
     }
-    return {};
+  }
+
+  bool stays(const TailEntry& entry, uint32_t item, const wire::KeyedMessage& message) const {
+    if (!message.key || message.is_gone) return false;
+    const auto known = newest.find(*message.key);
+    if (known == newest.end()) return false;
+    if (!message.chunked.empty()) return known->second.chunked == message.chunked;
+    return known->second.index == entry.index && known->second.item == item;
   }
 
   // What stays of an entry; nothing when none of it does.
-  Result<std::optional<Bytes>> rest_of(const TailEntry& entry) const {
-    const auto messages = wire::keyed_messages(entry.entry, message_bytes_max);
-    if (!messages) return messages.error();
-    std::vector<bool> keep(messages->size());
-    size_t kept = 0;
-    for (uint32_t i = 0; i < messages->size(); ++i) {
-      const auto& message = (*messages)[i];
-      if (!message.key || message.is_gone) continue;
-      const auto known = newest.find(*message.key);
-      keep[i] =
-          known != newest.end() && known->second.index == entry.index && known->second.item == i;
-      kept += keep[i] ? 1 : 0;
+  std::optional<Bytes> rest_of(const TailEntry& entry) const {
+    const auto messages = wire::keyed_messages(entry.entry);
+    if (!messages) {
+      log::warn(kPart, "compaction leaves an entry as it is: {}", messages.error().text());
+      return entry.entry;
     }
-    if (kept == 0) return std::optional<Bytes>();
-    if (kept == messages->size()) return std::optional<Bytes>(entry.entry);
-    auto cut = wire::without_messages(entry.entry, keep, message_bytes_max);
-    if (!cut) return cut.error();
-    return std::optional<Bytes>(Bytes::from(std::move(*cut)));
+    std::vector<bool> keep(messages->size());
+    for (uint32_t i = 0; i < messages->size(); ++i) keep[i] = stays(entry, i, (*messages)[i]);
+    const auto kept = std::count(keep.begin(), keep.end(), true);
+    if (kept == 0) return std::nullopt;
+    if (kept == std::ssize(keep)) return entry.entry;
+    auto cut = wire::without_messages(entry.entry, keep);
+    return cut ? Bytes::from(std::move(*cut)) : entry.entry;
   }
 };
 
 class Compactor {
  public:
   explicit Compactor(std::shared_ptr<Topic> topic)
-      : topic_(std::move(topic)), horizon_(topic_->end_index()) {
-    // Batches were within the limit compressed; the wire's own bound is for hostile ones.
-    survey_.message_bytes_max = size_t{64} << 20;
-  }
+      : topic_(std::move(topic)), horizon_(topic_->end_index()) {}
 
   aio::Task<Result<void>> run() {
-    const auto started = topic_->begin_compaction();
-    id_ = started;
+    id_ = topic_->begin_compaction();
     const auto surveyed = co_await walk(false);
     if (!surveyed) co_return surveyed.error();
     const auto written = co_await walk(true);
@@ -93,32 +93,20 @@ class Compactor {
       if (read->empty()) break;
       index = read->back().index + 1;
       std::erase_if(*read, [&](const TailEntry& entry) { return entry.index >= horizon_; });
-      if (!writes) {
-        const auto seen = co_await aio::offload(
-            topic_->shared().disk, [this, entries = std::move(*read)]() -> Result<void> {
-              for (const auto& entry : entries) {
-                const auto ok = survey_.see(entry);
-                if (!ok) return ok.error().with(fmt::format("entry {}", entry.index));
-              }
-              seen_ += entries.size();
-              return {};
-            });
-        if (!seen) co_return seen.error();
-        continue;
-      }
       auto rest = co_await aio::offload(
-          topic_->shared().disk,
-          [this, entries = std::move(*read)]() -> Result<std::vector<TailEntry>> {
+          topic_->shared().disk, [this, writes, entries = std::move(*read)]() {
             std::vector<TailEntry> out;
             for (const auto& entry : entries) {
-              auto kept = survey_.rest_of(entry);
-              if (!kept) return kept.error().with(fmt::format("entry {}", entry.index));
-              if (*kept) out.push_back({entry.index, std::move(**kept), entry.messages, {}});
+              if (!writes) {
+                survey_.see(entry);
+                ++seen_;
+              } else if (auto kept = survey_.rest_of(entry)) {
+                out.push_back({entry.index, std::move(*kept), entry.messages, {}});
+              }
             }
             return out;
           });
-      if (!rest) co_return rest.error();
-      const auto stored = co_await store(std::move(*rest));
+      const auto stored = co_await store(std::move(rest));
       if (!stored) co_return stored.error();
     }
     co_return Result<void>();

@@ -87,6 +87,7 @@ const TailEntry* Subscription::in_memory(uint64_t index) {
 void Subscription::dispatch() {
   if (dispatching_) return;  // a delivery closed something that calls back
   dispatching_ = true;
+  unblock();
   if (by_key()) {
     dispatch_by_key();
   } else {
@@ -97,7 +98,7 @@ void Subscription::dispatch() {
 }
 
 void Subscription::dispatch_in_turn() {
-  for (;;) {
+  while (!blocked_) {
     auto* consumer = taker();
     if (consumer == nullptr) break;
     const auto index = next_index();
@@ -199,7 +200,7 @@ void Subscription::dispatch_by_key() {
     const auto holder = holders_.find(hash);
     const bool held_elsewhere = consumer != nullptr && holder != holders_.end() &&
                                 holder->second.consumer != consumer && !consumer->out_of_order;
-    if (consumer == nullptr || waiting_hashes.contains(hash) || held_elsewhere ||
+    if (consumer == nullptr || waiting_hashes.contains(hash) || held_elsewhere || blocked_ ||
         !can_take(*consumer)) {
       waiting_hashes.insert(hash);
       return false;
@@ -237,7 +238,7 @@ void Subscription::dispatch_by_key() {
     if (read_index_ >= topic_.end_index()) return;
     const bool anybody = std::any_of(consumers_.begin(), consumers_.end(),
                                      [](const auto& consumer) { return can_take(*consumer); });
-    if (!anybody) return;
+    if (!anybody || blocked_) return;
     const TailEntry* found = in_memory(read_index_);
     if (found == nullptr) {
       read_ahead(read_index_);
@@ -249,6 +250,15 @@ void Subscription::dispatch_by_key() {
     redeliveries_.insert(index);
     parked_.emplace(index, entry);
   }
+}
+
+// True when it was blocked and is no more.
+bool Subscription::unblock() {
+  if (!blocked_) return false;
+  const int64_t all = topic_.policies().unacked_per_subscription;
+  if (all > 0 && unacked_messages() > static_cast<uint64_t>(all) / 2) return false;
+  blocked_ = false;
+  return true;
 }
 
 void Subscription::forget_pending(Consumer& consumer, uint64_t index) {
@@ -342,6 +352,8 @@ void Subscription::deliver(Consumer& consumer, const TailEntry& entry) {
     consumer.unacked += messages;
     const int64_t most = topic_.policies().unacked_per_consumer;
     if (most > 0 && consumer.unacked >= static_cast<uint64_t>(most)) consumer.blocked = true;
+    const int64_t all = topic_.policies().unacked_per_subscription;
+    if (all > 0 && unacked_messages() >= static_cast<uint64_t>(all)) blocked_ = true;
   }
   consumer.link->send(command, entry.entry);
 }

@@ -219,7 +219,7 @@ void Subscription::ack(const std::shared_ptr<Consumer>& consumer, const pb::Comm
   const bool unblocked = consumer->blocked && consumer->unacked <= most / 2;
   if (unblocked) consumer->blocked = false;
   // By key, an acknowledgement may free a key for another consumer.
-  if (unblocked || by_key()) dispatch();
+  if (unblocked || by_key() || unblock()) dispatch();
   if (moved || done) changed(std::move(done));
 }
 

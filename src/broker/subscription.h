@@ -57,6 +57,8 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   void expire_until(uint64_t index);
 
   uint64_t unacked_messages() const;
+  // So many messages are unacknowledged that nobody gets more before half of them are.
+  bool blocked() const { return blocked_; }
   const Meter& out() const { return out_; }
   const Meter& redelivered() const { return redelivered_; }
   const Meter& acked() const { return acked_; }
@@ -110,6 +112,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   void tell_of_damage(uint64_t index, const Error& why);
   aio::Task<void> activate_later(std::shared_ptr<Consumer> consumer);
   void give_back(Consumer& consumer, uint64_t index);
+  bool unblock();
   void changed(Done done);
   void store();
 
@@ -153,6 +156,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   int64_t expired_ms_ = 0;
   std::map<std::string, std::string> properties_;
   bool seeking_ = false;  // consumers leave because of a seek
+  bool blocked_ = false;
   bool reading_ = false;
   bool dispatching_ = false;
 

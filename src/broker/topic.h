@@ -170,7 +170,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
   // The id of the last synced entry; (last ledger, -1) when there is none.
   MessageId last_id() const;
   uint64_t backlog(const Cursor& cursor) const;
-  // Stored bytes of entries from `index` on; within a ledger by its entries' mean size.
+  // About how many bytes the entries from `index` on take on disk.
   uint64_t bytes_from(uint64_t index) const;
   // Where the slowest durable subscription is; the end if there is none.
   uint64_t slowest() const;

@@ -7,6 +7,9 @@
 namespace hulse::wire {
 namespace {
 
+// The sender's limit is for what it sends, compressed; this bound is for hostile batches.
+constexpr size_t kPlainBytesMax = size_t{64} << 20;
+
 // A batch taken apart.
 struct Batch {
   struct Item {
@@ -18,17 +21,11 @@ struct Batch {
   std::vector<Item> items;
 };
 
-Result<std::string> plain_payload(const Entry& entry, size_t size_max) {
-  if (entry.metadata.compression() == pb::NONE) return std::string(entry.payload.view());
-  return decompress(entry.metadata.compression(), entry.payload.view(),
-                    entry.metadata.uncompressed_size(), size_max);
-}
-
 bool is_batch(const pb::MessageMetadata& metadata) {
   return metadata.has_num_messages_in_batch() && metadata.encryption_keys_size() == 0;
 }
 
-Result<void> take_apart(std::string_view rest, Batch& batch) {
+Result<void> take_items(std::string_view rest, Batch& batch) {
   const Error damaged(Code::corrupt, "a batch that is not laid out as its metadata says");
   const int count = batch.metadata.num_messages_in_batch();
   if (count < 0 || static_cast<size_t>(count) > rest.size() / 4) return damaged;
@@ -49,9 +46,25 @@ Result<void> take_apart(std::string_view rest, Batch& batch) {
   return {};
 }
 
+Result<std::unique_ptr<Batch>> take_apart(const Entry& entry) {
+  auto batch = std::make_unique<Batch>();  // where it stays: the values point into it
+  batch->metadata = entry.metadata;
+  if (entry.metadata.compression() == pb::NONE) {
+    batch->plain = entry.payload.view();
+  } else {
+    auto plain = decompress(entry.metadata.compression(), entry.payload.view(),
+                            entry.metadata.uncompressed_size(), kPlainBytesMax);
+    if (!plain) return plain.error();
+    batch->plain = std::move(*plain);
+  }
+  const auto taken = take_items(batch->plain, *batch);
+  if (!taken) return taken.error();
+  return batch;
+}
+
 }  // namespace
 
-Result<std::vector<KeyedMessage>> keyed_messages(const Bytes& bytes, size_t size_max) {
+Result<std::vector<KeyedMessage>> keyed_messages(const Bytes& bytes) {
   const auto entry = parse_entry(bytes);
   if (!entry) return entry.error();
   const auto& metadata = entry->metadata;
@@ -62,16 +75,16 @@ Result<std::vector<KeyedMessage>> keyed_messages(const Bytes& bytes, size_t size
     // Compressed, nothing is something.
     message.is_empty = metadata.null_value() || entry->payload.empty() ||
                        (metadata.compression() != pb::NONE && metadata.uncompressed_size() == 0);
+    if (metadata.has_num_chunks_from_msg()) {
+      message.chunked = metadata.uuid();
+      message.ends = metadata.chunk_id() + 1 == metadata.num_chunks_from_msg();
+    }
     out.push_back(std::move(message));
     return out;
   }
-  Batch batch{.metadata = metadata};
-  auto plain = plain_payload(*entry, size_max);
-  if (!plain) return plain.error();
-  batch.plain = std::move(*plain);
-  const auto apart = take_apart(batch.plain, batch);
-  if (!apart) return apart.error();
-  for (const auto& item : batch.items) {
+  const auto batch = take_apart(*entry);
+  if (!batch) return batch.error();
+  for (const auto& item : (*batch)->items) {
     KeyedMessage message;
     if (item.metadata.has_partition_key()) message.key = item.metadata.partition_key();
     message.is_empty = item.metadata.null_value() || item.value.empty();
@@ -81,19 +94,14 @@ Result<std::vector<KeyedMessage>> keyed_messages(const Bytes& bytes, size_t size
   return out;
 }
 
-Result<std::string> without_messages(const Bytes& bytes, const std::vector<bool>& keep,
-                                     size_t size_max) {
+Result<std::string> without_messages(const Bytes& bytes, const std::vector<bool>& keep) {
   const auto entry = parse_entry(bytes);
   if (!entry) return entry.error();
-  Batch batch{.metadata = entry->metadata};
-  auto plain = plain_payload(*entry, size_max);
-  if (!plain) return plain.error();
-  batch.plain = std::move(*plain);
-  const auto apart = take_apart(batch.plain, batch);
-  if (!apart) return apart.error();
+  const auto batch = take_apart(*entry);
+  if (!batch) return batch.error();
   std::string payload;
-  for (size_t i = 0; i < batch.items.size(); ++i) {
-    auto& item = batch.items[i];
+  for (size_t i = 0; i < (*batch)->items.size(); ++i) {
+    auto& item = (*batch)->items[i];
     if (i >= keep.size() || !keep[i]) {
       item.metadata.Clear();
       item.metadata.set_compacted_out(true);
@@ -107,13 +115,12 @@ Result<std::string> without_messages(const Bytes& bytes, const std::vector<bool>
     payload += single;
     payload += item.value;
   }
-  const auto codec = batch.metadata.compression();
-  return encode_entry(batch.metadata, payload, codec);
+  const auto codec = (*batch)->metadata.compression();
+  return encode_entry((*batch)->metadata, payload, codec);
 }
 
 std::vector<int64_t> present_messages(const Bytes& entry) {
-  constexpr size_t kSizeMax = size_t{64} << 20;
-  const auto messages = keyed_messages(entry, kSizeMax);
+  const auto messages = keyed_messages(entry);
   if (!messages) return {};
   std::vector<int64_t> out((messages->size() + 63) / 64);
   bool all = true;

@@ -1,5 +1,6 @@
 """What the embedded broker does beyond producing and consuming: with the PyPI client and its web interface."""
 import json
+import os
 import subprocess
 import time
 
@@ -417,3 +418,69 @@ def test_what_a_sink_cannot_read_goes_to_the_dead_letters(standalone, connect, t
     assert "encrypted" in letters.receive(RECEIVE_MS).properties()["HULSE_REASON"]
     wait_until(lambda: out.exists() and out.read_bytes() == b"plain\n", "the readable message is written")
     assert sink.stop()[1] == 0, sink.output()
+
+
+def test_a_subscription_with_too_much_unacknowledged_waits(standalone, connect, namespace):
+    topic = f"persistent://{namespace}/t"
+    status, text = admin(standalone, "POST", f"namespaces/{namespace}/maxUnackedMessagesPerSubscription", 20)
+    assert status == 204, text
+    client = connect(standalone.url)
+    consumers = [client.subscribe(topic, "s", pulsar.ConsumerType.Shared) for _ in range(2)]
+    producer = client.create_producer(topic, batching_enabled=False)
+    for i in range(60):
+        producer.send(b"%d" % i)
+    held = []
+
+    def take():
+        for consumer in consumers:
+            try:
+                held.append((consumer, consumer.receive(200)))
+            except pulsar.Timeout:
+                pass
+        return held
+    wait_until(lambda: len(take()) == 20, "twenty are handed out")
+    assert len(take()) == 20, "no more than that"
+    stats = admin(standalone, "GET", f"persistent/{namespace}/t/stats")[1]
+    assert stats["subscriptions"]["s"]["blockedSubscriptionOnUnackedMsgs"] is True
+    seen = set()
+
+    def acknowledge_all():
+        for consumer, message in held:
+            seen.add(message.data())
+            consumer.acknowledge(message)
+        held.clear()
+        take()
+        return len(seen) == 60
+    wait_until(acknowledge_all, "all sixty came")
+
+
+def test_a_backlog_quota_counts_what_was_there_before_a_restart(workshop, connect):
+    broker = workshop.standalone()
+    quota = {"limitSize": 100_000, "limitTime": -1, "policy": "producer_exception"}
+    client = connect(broker.url)
+    client.subscribe("q", "s").close()
+    producer = client.create_producer("q", batching_enabled=False)
+    for _ in range(20):
+        producer.send(os.urandom(10_000))
+    client.close()
+    assert admin(broker, "POST", "namespaces/public/default/backlogQuota", quota)[0] == 204
+    broker.kill()
+    broker.start()
+    client = connect(broker.url, operation_timeout_seconds=3)
+    with pytest.raises(pulsar.PulsarException) as refused:
+        client.create_producer("q")
+    assert "Quota" in str(refused.value)
+    stats = admin(broker, "GET", "persistent/public/default/q/stats")[1]
+    assert 200_000 <= stats["backlogSize"] <= 220_000
+    assert stats["subscriptions"]["s"]["backlogSize"] == stats["backlogSize"] == stats["storageSize"]
+    # Half is still too much; what is consumed counts no more.
+    consumer = client.subscribe("q", "s")
+    for _ in range(20):
+        consumer.acknowledge(consumer.receive(RECEIVE_MS))
+
+    def accepted():
+        try:
+            return client.create_producer("q")
+        except pulsar.PulsarException:
+            return None
+    wait_until(accepted, "producers are let in again")

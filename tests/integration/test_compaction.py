@@ -94,3 +94,16 @@ def test_a_namespace_s_threshold_starts_it(workshop, connect, topic):
     publish(client, topic, [("k", b"x" * 500) for _ in range(10)])
     wait_until(lambda: b'"SUCCESS"' in admin(broker, "GET", topic, "compaction")[1], "it was compacted by itself")
     assert len(read(client, topic)) == 1
+
+
+def test_a_chunked_message_stays_whole(workshop, connect, topic):
+    broker = workshop.standalone()
+    client = connect(broker.url)
+    producer = client.create_producer(topic, batching_enabled=False, chunking_enabled=True,
+                                      compression_type=pulsar.CompressionType.NONE)
+    large = [bytes([i]) * 12_000_000 for i in range(2)]
+    for value in large:
+        producer.send(value, partition_key="big")
+    producer.send(b"small", partition_key="small")
+    compact(broker, topic)
+    assert read(client, topic) == [("big", large[1]), ("small", b"small")]
