@@ -7,6 +7,7 @@
 #include "client/client.h"
 #include "client/dead_letter.h"
 #include "client/fake_broker.h"
+#include "client/testing.h"
 
 namespace hulse::client {
 namespace {
@@ -43,18 +44,6 @@ class Clients : public testing::Test {
     options.batching = batching;
     options.compression = pb::NONE;
     return options;
-  }
-  static aio::Task<Result<MessageId>> send(Producer& producer, std::string text) {
-    const auto executor = co_await aio::asio::this_coro::executor;
-    aio::Event done(executor);
-    std::optional<Result<MessageId>> result;
-    const wire::Outgoing message{.value = text};
-    producer.send({&message, 1}, [&](const Result<MessageId>& id) {
-      result = id;
-      done.notify();
-    });
-    while (!result) co_await done.wait();
-    co_return *result;
   }
   static void answer_lookup(FakeBroker::Peer& peer, const wire::Frame& frame,
                             const std::string& url, pb::CommandLookupTopicResponse::LookupType type,

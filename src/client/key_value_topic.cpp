@@ -1,5 +1,6 @@
 #include "client/key_value_topic.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/log.h"
@@ -123,7 +124,7 @@ void KeyValueTopic::collect(Record record) {
   if (record.mark != kEnd) {
     // A writer's number stands in the key's place of records that hold one.
     if (!record.writer.empty()) {
-      open->second.state.writers[record.writer] = record.number;
+      open->second.state.note(record.writer, record.number);
     } else {
       open->second.state.values[record.key] = {std::move(record.value), record.version};
     }
@@ -155,13 +156,21 @@ void KeyValueTopic::apply(const Record& record) {
     waiting->second.outcome = std::move(outcome);
 }
 
-Result<uint64_t> KeyValueTopic::change(const Record& record) {
-  if (!record.writer.empty()) {
-    auto& last = state_.writers[record.writer];
-    if (record.number <= last) return record.version;  // sent twice
-    last = record.number;
-    while (state_.writers.size() > kWritersMax) state_.writers.erase(state_.writers.begin());
+bool KeyValueTopic::State::note(const std::string& writer, uint64_t number) {
+  auto& last = writers[writer];
+  if (number <= last.number) return false;
+  last = {number, ++records};
+  if (writers.size() > kWritersMax) {
+    writers.erase(std::min_element(
+        writers.begin(), writers.end(),
+        [](const auto& a, const auto& b) { return a.second.seen < b.second.seen; }));
   }
+  return true;
+}
+
+Result<uint64_t> KeyValueTopic::change(const Record& record) {
+  if (!record.writer.empty() && !state_.note(record.writer, record.number))
+    return record.version;  // sent twice
   const auto known = state_.values.find(record.key);
   const uint64_t current = known == state_.values.end() ? 0 : known->second.version;
   if (record.replaces && *record.replaces != current) {
@@ -334,10 +343,14 @@ aio::Task<Result<void>> KeyValueTopic::snapshot() {
       live.value = value.value;
       live.version = value.version;
     }
-    for (const auto& [writer, number] : begun_->state->writers) {
+    // In the order they wrote in, which whoever reads the snapshot goes on with.
+    std::map<uint64_t, std::pair<std::string, uint64_t>> by_age;
+    for (const auto& [writer, last] : begun_->state->writers)
+      by_age[last.seen] = {writer, last.number};
+    for (const auto& [seen, writer] : by_age) {
       auto& last = records.emplace_back();
-      last.writer = writer;
-      last.number = number;
+      last.writer = writer.first;
+      last.number = writer.second;
     }
     auto& end = records.emplace_back();
     end.mark = kEnd;

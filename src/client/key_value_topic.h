@@ -77,8 +77,16 @@ class KeyValueTopic : public std::enable_shared_from_this<KeyValueTopic> {
  private:
   struct State {
     Map values;
-    std::map<std::string, uint64_t> writers;  // the last number of each
-    uint64_t version = 0;                     // the highest given
+    struct Writer {
+      uint64_t number = 0;  // of its last record
+      uint64_t seen = 0;    // when that was, counted in records
+    };
+    std::map<std::string, Writer> writers;
+    uint64_t records = 0;
+    uint64_t version = 0;  // the highest given
+    // Remembers the record; false when it was seen before. Who wrote least lately is forgotten when
+    // there are too many.
+    bool note(const std::string& writer, uint64_t number);
   };
   struct Record {
     MessageId id;

@@ -14,8 +14,11 @@
 #include "aio/timeout.h"
 #include "broker/broker.h"
 #include "client/client.h"
+#include "client/testing.h"
 
 namespace hulse {
+
+using client::send;
 
 class BusTest : public testing::Test {
  protected:
@@ -73,20 +76,6 @@ class BusTest : public testing::Test {
     co_await aio::on(threads_.at(0), broker_->stop());
     broker_.reset();
     store_.reset();
-  }
-
-  // Sends and waits for the receipt.
-  static aio::Task<Result<MessageId>> send(client::Producer& producer, std::string text) {
-    const auto executor = co_await aio::asio::this_coro::executor;
-    aio::Event done(executor);
-    std::optional<Result<MessageId>> result;
-    const wire::Outgoing message{.value = text};
-    producer.send({&message, 1}, [&](const Result<MessageId>& id) {
-      result = id;
-      done.notify();
-    });
-    while (!result) co_await done.wait();
-    co_return *result;
   }
 
   // The next `count` values, acknowledged if asked for.

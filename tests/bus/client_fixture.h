@@ -23,6 +23,19 @@ class ClientTest : public BusTest {
     return fmt::format("persistent://public/default/{}-{}", name, unique_);
   }
 
+  // Subscription "s" of it, and a producer on it.
+  client::ConsumerOptions consumer_options() const {
+    client::ConsumerOptions options;
+    options.topic = topic();
+    options.subscription = "s";
+    return options;
+  }
+  client::ProducerOptions producer_options() const {
+    client::ProducerOptions options;
+    options.topic = topic();
+    return options;
+  }
+
   aio::Task<void> start_bus() override {
     if (external()) co_return;
     co_await start_broker();

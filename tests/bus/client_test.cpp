@@ -13,14 +13,9 @@ using Bus = ClientTest;
 
 TEST_F(Bus, ManyMessagesKeepTheirOrder) {
   with_client([this](client::Client& client) -> aio::Task<void> {
-    client::ConsumerOptions subscribe;
-    subscribe.topic = topic();
-    subscribe.subscription = "s";
-    const auto consumer = co_await client.subscribe(subscribe);
+    const auto consumer = co_await client.subscribe(consumer_options());
     EXPECT_TRUE(consumer) << consumer.error().text();
-    client::ProducerOptions produce;
-    produce.topic = topic();
-    const auto producer = co_await client.create_producer(produce);
+    const auto producer = co_await client.create_producer(producer_options());
     EXPECT_TRUE(producer) << producer.error().text();
     constexpr size_t kCount = 100'000;
     size_t stored = 0;
@@ -46,13 +41,8 @@ TEST_F(Bus, ManyMessagesKeepTheirOrder) {
 
 TEST_F(Bus, ABrokerRestartLosesAndRepeatsNothing) {
   with_client([this](client::Client& client) -> aio::Task<void> {
-    client::ConsumerOptions subscribe;
-    subscribe.topic = topic();
-    subscribe.subscription = "s";
-    const auto consumer = co_await client.subscribe(subscribe);
-    client::ProducerOptions produce;
-    produce.topic = topic();
-    const auto producer = co_await client.create_producer(produce);
+    const auto consumer = co_await client.subscribe(consumer_options());
+    const auto producer = co_await client.create_producer(producer_options());
     std::vector<std::string> got;
     std::vector<std::string> sent;
     for (int round = 0; round < (external() ? 1 : 4); ++round) {
@@ -82,13 +72,10 @@ TEST_F(Bus, ABrokerRestartLosesAndRepeatsNothing) {
 
 TEST_F(Bus, MemoryIsBoundedWhenNobodyTakesMessages) {
   with_client([this](client::Client& client) -> aio::Task<void> {
-    client::ConsumerOptions subscribe;
-    subscribe.topic = topic();
-    subscribe.subscription = "s";
+    auto subscribe = consumer_options();
     subscribe.bytes_max = 1 << 20;
     const auto consumer = co_await client.subscribe(subscribe);
-    client::ProducerOptions produce;
-    produce.topic = topic();
+    auto produce = producer_options();
     produce.compression = wire::pb::NONE;
     const auto producer = co_await client.create_producer(produce);
     const std::string large(256 << 10, 'x');
@@ -108,9 +95,7 @@ TEST_F(Bus, MemoryIsBoundedWhenNobodyTakesMessages) {
 
 TEST_F(Bus, ASecondExclusiveConsumerIsRefusedWithTheBrokersWords) {
   with_client([this](client::Client& client) -> aio::Task<void> {
-    client::ConsumerOptions subscribe;
-    subscribe.topic = topic();
-    subscribe.subscription = "s";
+    auto subscribe = consumer_options();
     subscribe.type = wire::pb::CommandSubscribe::Exclusive;
     const auto first = co_await client.subscribe(subscribe);
     EXPECT_TRUE(first);
@@ -127,9 +112,7 @@ TEST_F(Bus, ASecondExclusiveConsumerIsRefusedWithTheBrokersWords) {
 
 TEST_F(Bus, FailoverHandsOverWithoutLoss) {
   with_client([this](client::Client& client) -> aio::Task<void> {
-    client::ConsumerOptions subscribe;
-    subscribe.topic = topic();
-    subscribe.subscription = "s";
+    auto subscribe = consumer_options();
     subscribe.type = wire::pb::CommandSubscribe::Failover;
     subscribe.name = "a";
     auto first = co_await client.subscribe(subscribe);
@@ -140,9 +123,7 @@ TEST_F(Bus, FailoverHandsOverWithoutLoss) {
       co_await aio::sleep(std::chrono::milliseconds(10));
     }
     if ((*second)->active()) std::swap(first, second);
-    client::ProducerOptions produce;
-    produce.topic = topic();
-    const auto producer = co_await client.create_producer(produce);
+    const auto producer = co_await client.create_producer(producer_options());
     for (int i = 0; i < 10; ++i) {
       const auto id = co_await send(**producer, std::to_string(i));
       EXPECT_TRUE(id);
@@ -166,8 +147,7 @@ TEST_F(Bus, FailoverHandsOverWithoutLoss) {
 
 TEST_F(Bus, AMessageAboveTheLimitIsRefusedAndTheNextGoesThrough) {
   with_client([this](client::Client& client) -> aio::Task<void> {
-    client::ProducerOptions produce;
-    produce.topic = topic();
+    auto produce = producer_options();
     produce.compression = wire::pb::NONE;
     const auto producer = co_await client.create_producer(produce);
     const auto large = co_await send(**producer, std::string((5 << 20) + 1, 'x'));
@@ -181,13 +161,8 @@ TEST_F(Bus, AMessageAboveTheLimitIsRefusedAndTheNextGoesThrough) {
 
 TEST_F(Bus, AnUnloadedTopicLosesAndRepeatsNothing) {
   with_client([this](client::Client& client) -> aio::Task<void> {
-    client::ConsumerOptions subscribe;
-    subscribe.topic = topic();
-    subscribe.subscription = "s";
-    const auto consumer = co_await client.subscribe(subscribe);
-    client::ProducerOptions produce;
-    produce.topic = topic();
-    const auto producer = co_await client.create_producer(produce);
+    const auto consumer = co_await client.subscribe(consumer_options());
+    const auto producer = co_await client.create_producer(producer_options());
     std::vector<std::string> got;
     std::vector<std::string> sent;
     size_t stored = 0;
@@ -223,14 +198,10 @@ TEST_F(Bus, AnUnloadedTopicLosesAndRepeatsNothing) {
 
 TEST_F(Bus, ATerminatedTopicTakesNothingAndIsReadToItsEnd) {
   with_client([this](client::Client& client) -> aio::Task<void> {
-    client::ConsumerOptions subscribe;
-    subscribe.topic = topic();
-    subscribe.subscription = "s";
+    auto subscribe = consumer_options();
     subscribe.type = wire::pb::CommandSubscribe::Exclusive;
     const auto consumer = co_await client.subscribe(subscribe);
-    client::ProducerOptions produce;
-    produce.topic = topic();
-    const auto producer = co_await client.create_producer(produce);
+    const auto producer = co_await client.create_producer(producer_options());
     for (int i = 0; i < 10; ++i) {
       const auto id = co_await send(**producer, std::to_string(i));
       EXPECT_TRUE(id);
@@ -315,12 +286,9 @@ TEST_F(Bus, EveryCompressionAndBatchingComesBackWhole) {
 
 TEST_F(Bus, ALargeMessageComesInChunksAndIsAcknowledgedWhole) {
   with_client([this](client::Client& client) -> aio::Task<void> {
-    client::ConsumerOptions subscribe;
-    subscribe.topic = topic();
-    subscribe.subscription = "s";
+    auto subscribe = consumer_options();
     auto consumer = co_await client.subscribe(subscribe);
-    client::ProducerOptions produce;
-    produce.topic = topic();
+    auto produce = producer_options();
     produce.compression = wire::pb::NONE;
     produce.chunking = true;
     produce.pending_bytes_max = 64 << 20;
@@ -357,8 +325,7 @@ TEST_F(Bus, ALargeMessageComesInChunksAndIsAcknowledgedWhole) {
 TEST_F(Bus, TheMemoryOfAllProducersIsBounded) {
   client_options_.memory_bytes_max = 1 << 20;
   with_client([this](client::Client& client) -> aio::Task<void> {
-    client::ProducerOptions produce;
-    produce.topic = topic();
+    auto produce = producer_options();
     produce.compression = wire::pb::NONE;
     produce.batching = client::Batching::off;
     const auto first = co_await client.create_producer(produce);
@@ -437,8 +404,7 @@ TEST_F(Bus, NewPartitionsAreUsedByAProducer) {
   client_options_.discovery_period = std::chrono::milliseconds(100);
   with_client([this](client::Client& client) -> aio::Task<void> {
     co_await make_partitions(topic(), 2);
-    client::ProducerOptions produce;
-    produce.topic = topic();
+    auto produce = producer_options();
     const auto producer = co_await client.create_topic_producer(produce);
     EXPECT_TRUE(producer) << producer.error().text();
     EXPECT_EQ((*producer)->partitions(), 2u);

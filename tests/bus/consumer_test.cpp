@@ -51,12 +51,8 @@ TEST_F(Consumers, ANegativeAcknowledgementBringsAnEntryAgain) {
 
 TEST_F(Consumers, SeekMovesToAMessageAndToATime) {
   with_client([this](client::Client& client) -> aio::Task<void> {
-    client::ConsumerOptions subscribe;
-    subscribe.topic = topic();
-    subscribe.subscription = "s";
-    const auto consumer = co_await client.subscribe(subscribe);
-    client::ProducerOptions produce;
-    produce.topic = topic();
+    const auto consumer = co_await client.subscribe(consumer_options());
+    auto produce = producer_options();
     produce.batching = client::Batching::off;
     const auto producer = co_await client.create_producer(produce);
     std::vector<MessageId> ids;
@@ -94,8 +90,7 @@ TEST_F(Consumers, SeekMovesToAMessageAndToATime) {
 
 TEST_F(Consumers, AReaderBeginsWhereItIsTold) {
   with_client([this](client::Client& client) -> aio::Task<void> {
-    client::ProducerOptions produce;
-    produce.topic = topic();
+    auto produce = producer_options();
     produce.initial_subscription = "keep";
     const auto producer = co_await client.create_producer(produce);
     // One batch: a start may lie within it.
@@ -158,15 +153,12 @@ TEST_F(Consumers, SchemasAreRegisteredFoundAndCarried) {
     const auto none = co_await client.schema(topic(), "");
     EXPECT_FALSE(none);
     if (!none) EXPECT_EQ(none.error().code(), Code::not_found) << none.error().text();
-    client::ProducerOptions produce;
-    produce.topic = topic();
+    auto produce = producer_options();
     produce.schema = schema;
     const auto producer = co_await client.create_producer(produce);
     EXPECT_TRUE(producer) << producer.error().text();
     EXPECT_FALSE((*producer)->schema_version().empty());
-    client::ConsumerOptions subscribe;
-    subscribe.topic = topic();
-    subscribe.subscription = "s";
+    auto subscribe = consumer_options();
     subscribe.schema = schema;
     const auto consumer = co_await client.subscribe(subscribe);
     EXPECT_TRUE(consumer) << consumer.error().text();

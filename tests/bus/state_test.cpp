@@ -76,8 +76,7 @@ TEST_F(State, AReaderKnowsWhetherThereIsMore) {
     EXPECT_TRUE(reader);
     auto more = co_await (*reader)->has_more();
     EXPECT_TRUE(more && !*more) << "an empty topic";
-    client::ProducerOptions produce;
-    produce.topic = topic();
+    auto produce = producer_options();
     produce.initial_subscription = "keep";
     const auto producer = co_await client.create_producer(produce);
     std::vector<MessageId> ids;
@@ -235,8 +234,7 @@ TEST_F(State, ASnapshotWhoseWriterDiedCountsForNothing) {
       EXPECT_TRUE(put);
     }
     // Killed in the middle: a begin and a part of the values, one of them old by now.
-    client::ProducerOptions produce;
-    produce.topic = topic();
+    auto produce = producer_options();
     produce.batching = client::Batching::off;
     const auto producer = co_await client.create_producer(produce);
     const std::vector<Property> begin{{"snapshot", "dead"}, {"mark", "begin"}};
@@ -285,8 +283,7 @@ TEST_F(State, ABrokerRestartLeavesTheStateAndItsFollowers) {
 
 TEST_F(State, APlainMessageCreatesItsKeyAndTheFirstCounts) {
   with_client([this](client::Client& client) -> aio::Task<void> {
-    client::ProducerOptions produce;
-    produce.topic = topic();
+    auto produce = producer_options();
     produce.initial_subscription = "hulse";
     const auto producer = co_await client.create_producer(produce);
     for (const std::string& value : {std::string("one"), std::string("two")}) {
@@ -298,6 +295,35 @@ TEST_F(State, APlainMessageCreatesItsKeyAndTheFirstCounts) {
     co_await (*producer)->close();
     const auto map = co_await open(client);
     EXPECT_EQ(plain(*map), (std::map<std::string, std::string>{{"k", "one"}}));
+    co_await map->close();
+  });
+}
+
+// Numbers of writers are remembered for as many as fit; who wrote lately is not the one to forget.
+TEST_F(State, ARecordSentAgainCountsOnceAmongManyWriters) {
+  with_client([this](client::Client& client) -> aio::Task<void> {
+    const auto map = co_await open(client);
+    client::ProducerOptions options;
+    options.topic = topic();
+    options.batching = client::Batching::off;
+    const auto producer = co_await client.create_producer(options);
+    uint64_t version = 0;
+    const auto record = [&](const std::string& writer, int number, const std::string& value) {
+      const std::string v = std::to_string(++version);
+      const std::string n = std::to_string(number);
+      const Property properties[] = {{"v", v}, {"w", writer}, {"n", n}};
+      const wire::Outgoing message{.value = value, .key = "k", .properties = properties};
+      (*producer)->send({&message, 1}, nullptr);
+    };
+    record("a", 1, "one");
+    for (int i = 0; i < 1200; ++i) record(fmt::format("z{:04}", i), 1, "other");
+    record("a", 2, "two");
+    record("a", 2, "again");
+    const auto flushed = co_await (*producer)->flush();
+    EXPECT_TRUE(flushed);
+    co_await map->refresh();
+    EXPECT_EQ(map->find("k")->value, "two");
+    co_await (*producer)->close();
     co_await map->close();
   });
 }
