@@ -40,7 +40,12 @@ class HttpStream {
     context_ = std::move(context);
     tls_.emplace(plain_, *context_);
     const auto [error] = co_await tls_->async_handshake(asio::ssl::stream_base::server, as_values);
-    if (error) log::info("http", "TLS handshake: {}", error.message());
+    if (error) {
+      boost::system::error_code gone;
+      const auto peer = plain_.socket().remote_endpoint(gone);
+      log::info("http", "TLS handshake with {}: {}", gone ? "somebody who left" : to_string(peer),
+                error.message());
+    }
     co_return !error;
   }
   bool secure() const { return tls_.has_value(); }

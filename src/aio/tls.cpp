@@ -11,11 +11,11 @@ namespace hulse::aio {
 namespace {
 
 namespace ssl = boost::asio::ssl;
-using Code_ = boost::system::error_code;
+using ErrorCode = boost::system::error_code;
 
 constexpr Duration kLookAgain = std::chrono::seconds(1);
 
-Error failed(std::string_view what, const std::string& file, const Code_& error) {
+Error failed(std::string_view what, const std::string& file, const ErrorCode& error) {
   return Error(Code::invalid, fmt::format("{} {}: {}", what, file, error.message()));
 }
 
@@ -29,7 +29,7 @@ TlsContext bare(ssl::context::method method) {
 
 Result<void> use_pair(ssl::context& context, const std::string& cert_file,
                       const std::string& key_file) {
-  Code_ error;
+  ErrorCode error;
   context.use_certificate_chain_file(cert_file, error);
   if (error) return failed("the certificate", cert_file, error);
   const std::string& key = key_file.empty() ? cert_file : key_file;
@@ -51,7 +51,7 @@ Result<TlsContext> server_context(const TlsServerOptions& options) {
   SSL_CTX_set_session_id_context(context->native_handle(),
                                  reinterpret_cast<const unsigned char*>("hulse"), 5);
   if (options.trust_file.empty() && !options.accept_any_client_certificate) return context;
-  Code_ error;
+  ErrorCode error;
   if (!options.trust_file.empty()) context->load_verify_file(options.trust_file, error);
   if (error) return failed("the trusted certificates", options.trust_file, error);
   auto mode = ssl::verify_peer;
@@ -68,7 +68,7 @@ Result<TlsContext> server_context(const TlsServerOptions& options) {
 
 Result<TlsContext> client_context(const TlsOptions& options) {
   auto context = bare(ssl::context::tls_client);
-  Code_ error;
+  ErrorCode error;
   if (options.version_min == "1.3") {
     SSL_CTX_set_min_proto_version(context->native_handle(), TLS1_3_VERSION);
   }
