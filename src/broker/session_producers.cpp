@@ -72,8 +72,11 @@ void Session::admit_producer(const std::shared_ptr<Topic>& topic,
     if (result) return tell(true);
     producer->topic->remove_producer(producer);
     self->producers_.erase(producer->id);
+    const Code code = result.error().code();
     self->error(request_id,
-                result.error().code() == Code::fenced ? pb::ProducerFenced : pb::PersistenceError,
+                code == Code::fenced        ? pb::ProducerFenced
+                : code == Code::unavailable ? pb::ServiceNotReady
+                                            : pb::PersistenceError,
                 result.error().text());
   };
   const auto& initial = command.initial_subscription_name();

@@ -337,6 +337,12 @@ aio::Task<void> Topic::stop() {
   const auto producers = std::move(producers_);
   producers_.clear();
   for (const auto& [name, producer] : producers) producer->link->drop_producer(producer->id);
+  exclusive_.reset();
+  const auto waiting = std::move(waiting_);
+  waiting_.clear();
+  for (const auto& [producer, told] : waiting) {
+    told(Error(Code::unavailable, text_ + " was unloaded"));  // they ask again
+  }
   // A copy: a reader's subscription leaves the map with its last consumer.
   const auto subscriptions = subscriptions_;
   for (const auto& [name, subscription] : subscriptions) {

@@ -31,6 +31,10 @@ std::optional<Topic::Refusal> Topic::add_producer(const std::shared_ptr<Producer
     producers_.erase(known);
     if (exclusive_ == old) exclusive_.reset();
   }
+  // One that asks again while it waits takes its own place, else the old one would be let in later.
+  std::erase_if(waiting_, [&](const auto& entry) {
+    return entry.first->link == producer->link && entry.first->id == producer->id;
+  });
   const bool fenced =
       producer->topic_epoch && record_.has_epoch && *producer->topic_epoch < record_.epoch;
   if (fenced) {

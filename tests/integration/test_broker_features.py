@@ -1,4 +1,5 @@
 """What the embedded broker does beyond producing and consuming: with the PyPI client and its web interface."""
+import concurrent.futures
 import json
 import os
 import subprocess
@@ -112,6 +113,21 @@ def test_exclusive_producers_and_those_that_wait(standalone, connect, topic):
         first.send(b"not any more")
     second.close()
     connect(standalone.url).create_producer(topic).send(b"for all")
+
+
+def test_a_producer_that_waits_outlasts_an_unload(standalone, connect, topic):
+    mode = pulsar.ProducerAccessMode
+    first = connect(standalone.url).create_producer(topic, access_mode=mode.Exclusive)
+    client = connect(standalone.url)
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        waits = threads.submit(client.create_producer, topic, access_mode=mode.WaitForExclusive)
+
+        def waiting():
+            return admin(standalone, "GET", path_of(topic) + "/stats")[1]["waitingPublishers"] == 1
+        wait_until(waiting, "one producer waits")
+        assert admin(standalone, "PUT", path_of(topic) + "/unload")[0] == 204
+        first.close()  # both came back, either may have been the first
+        waits.result(60).send(b"mine now")
 
 
 def test_a_delayed_message_waits_for_a_shared_subscription(standalone, connect, topic):
