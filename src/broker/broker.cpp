@@ -271,8 +271,11 @@ aio::Task<void> Broker::keep_house() {
     const bool slept = co_await aio::sleep(kHousekeeping);
     if (!slept) co_return;
     const auto topics = topics_;
+    const auto trouble = shared_.store.trouble();
+    const bool full = trouble && trouble->code() == Code::full;
     for (const auto& [name, topic] : topics) {
       topic->forget_abandoned();
+      if (full) topic->make_room();
       const int64_t ttl = topic->policies().ttl_seconds;
       if (ttl > 0 && !topic->subscriptions().empty()) {
         const auto index =

@@ -135,6 +135,13 @@ void Topic::roll_ledger() {
   store_record();
 }
 
+// Only whole closed ledgers go; on a full disk, what is consumed should not wait for that.
+void Topic::make_room() {
+  if (stored_end_ <= record_.ledgers.back().first_index) return;
+  roll_ledger();
+  trim();
+}
+
 std::vector<storage::Change> Topic::record_changes() const {
   return {{topic_key(text_), record_.encode()},
           {"broker/next_ledger", std::to_string(shared_.next_ledger)}};
@@ -252,7 +259,9 @@ void Topic::trim() {
   for (const auto& [name, subscription] : subscriptions_) {
     if (!subscription->durable()) continue;
     subscribed = true;
-    const uint64_t at = subscription->cursor().acked_until();
+    uint64_t at = subscription->cursor().acked_until();
+    // What could not be stored has left holes that nobody will acknowledge.
+    if (at >= stored_end_ && unstored_ == 0) at = next_index_;
     needed = std::min(needed, subscription->reads_compacted() ? std::max(at, horizon) : at);
   }
   auto& ledgers = record_.ledgers;

@@ -208,6 +208,8 @@ class Topic : public std::enable_shared_from_this<Topic> {
   void forget_abandoned();
   // Lets go of entries that no subscription needs, by whole ledgers as Pulsar does.
   void trim();
+  // The same with the present ledger closed: the disk is full.
+  void make_room();
 
   // ---- compaction (compaction.h)
 
@@ -266,6 +268,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
   aio::Gate gate_;
   uint64_t next_index_ = 0;  // of the next append
   uint64_t stored_end_ = 0;
+  uint64_t unstored_ = 0;  // entries on their way into the log
   uint64_t trimmed_until_ = 0;
   size_t ledger_bytes_ = 0;
   bool too_old_ = false;  // the backlog, by its quota; see check_quota()

@@ -220,6 +220,7 @@ void Topic::publish(const std::shared_ptr<Producer>& producer, const pb::Command
   sent.messages = static_cast<uint32_t>(std::max(1, send.num_messages()));
   ledger_bytes_ += entry.size();
   uncompacted_bytes_ += entry.size();
+  ++unstored_;
   shared_.store.append(
       record_.id, sent.index, entry, shared_.executor,
       [self = shared_from_this(), producer, sent, entry](const Result<void>& result) {
@@ -256,6 +257,7 @@ void Topic::receipt(const Producer& producer, const Sent& sent, uint64_t ledger,
 
 void Topic::stored(const std::shared_ptr<Producer>& producer, const Sent& sent, Bytes entry,
                    const Result<void>& written) {
+  --unstored_;
   const size_t size = entry.size();
   auto* sequence = sent.mark ? &sequences_[producer->name] : nullptr;
   Result<void> result = written;
@@ -269,6 +271,7 @@ void Topic::stored(const std::shared_ptr<Producer>& producer, const Sent& sent, 
     if (!written && sent.fence == fence_) fence_ = std::make_shared<storage::Fence>();
     if (sequence != nullptr) sequence->pushed = sequence->stored;
     producer->broken = true;
+    if (result.error().code() == Code::full) make_room();
     refuse(*producer, sent.sequence_id, pb::PersistenceError, result.error().text(), size);
     return;
   }

@@ -4,6 +4,7 @@
 //   lock        held by flock while a process uses the directory
 //   log/        segments (log_format.h)
 //   tables/     RocksDB: what the log said up to a checkpoint (tables.h)
+//   ballast     room set aside: given up on a full disk, so that what frees room can be written
 //   snapshot/   while a backup is made: a data directory of links
 //   damaged/    segments as they were before `hulse storage check --salvage`
 #pragma once
@@ -28,6 +29,7 @@ class Directory {
   const std::string& path() const { return path_; }
   std::string log_path() const { return path_ + "/log"; }
   std::string tables_path() const { return path_ + "/tables"; }
+  std::string ballast_path() const { return path_ + "/ballast"; }
   std::string snapshot_path() const { return path_ + "/snapshot"; }
 
  private:

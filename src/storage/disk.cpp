@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -40,8 +41,7 @@ void observe_disk(DiskObserver* observer) { g_observer = observer; }
 Error file_error(const std::string& path, int error) {
   Code code = Code::io;
   if (error == EACCES || error == EPERM || error == EROFS) code = Code::permission;
-  // EFBIG is what a limit on the size of files says.
-  if (error == ENOSPC || error == EDQUOT || error == EFBIG) code = Code::full;
+  if (error == ENOSPC || error == EDQUOT) code = Code::full;
   return Error(code, fmt::format("{}: {}", path, errno_text(error)));
 }
 
@@ -226,6 +226,12 @@ Result<void> make_directory(const std::string& path) {
                [&] { return code_of(::mkdir(path.c_str(), 0777)); });
   if (code != 0 && code != EEXIST) return file_error(path, code).with("creating it");
   return {};
+}
+
+Result<uint64_t> free_bytes(const std::string& path) {
+  struct statvfs info{};
+  if (::statvfs(path.c_str(), &info) != 0) return file_error(path, errno);
+  return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
 }
 
 Result<void> sync_directory(const std::string& path) {

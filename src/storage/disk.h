@@ -95,6 +95,9 @@ Result<void> make_directory(const std::string& path);
 // Makes the names in `path` durable.
 Result<void> sync_directory(const std::string& path);
 
+// What this program may still write to the file system of `path`.
+Result<uint64_t> free_bytes(const std::string& path);
+
 // Code::full for a disk without room, Code::permission for one that may not be written.
 Error file_error(const std::string& path, int error);
 

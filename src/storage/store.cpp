@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kPart = "storage";
 constexpr size_t kLingerBytesMax = 64 << 10;  // a group this large needs no company
+constexpr auto kLookForRoom = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -21,12 +22,25 @@ Store::Store(Options options, Directory directory, std::unique_ptr<Tables> table
     : options_(std::move(options)), directory_(std::move(directory)), tables_(std::move(tables)) {}
 
 Result<std::unique_ptr<Store>> Store::open(Options options) {
+  auto store = open_once(options);
+  if (store || store.error().code() != Code::full) return store;
+  // To start, and to free room, takes a little room.
+  const auto removed = remove_file(options.path + "/ballast");
+  if (!removed) return store;
+  log::warn(kPart, "the disk is full; what was set aside for this is used: {}",
+            store.error().text());
+  return open_once(std::move(options));
+}
+
+Result<std::unique_ptr<Store>> Store::open_once(Options options) {
   auto directory = Directory::open(options.path);
   if (!directory) return directory.error();
   auto tables = Tables::open(directory->tables_path(), options.tables_env);
   if (!tables) return tables.error();
   std::unique_ptr<Store> store(
       new Store(std::move(options), std::move(*directory), std::move(*tables)));
+  const auto reserved = store->reserve_ballast();
+  if (!reserved) return reserved.error();
   const auto recovered = store->recover();
   if (!recovered) return recovered.error().with("recovering " + store->directory_.path());
   const auto dropped = store->drop_snapshot();
@@ -107,17 +121,24 @@ bool Store::submit(Request request) {
 // ---- the writer thread
 
 void Store::run() {
-  for (;;) {
-    auto group = take_group();
-    if (group.empty()) return;
+  for (bool closing = false; !closing;) {
+    auto group = take_group(closing);
+    if (full_) regain_room();
+    if (group.empty()) continue;
     if (group.front().act) {
       group.front().act();
       continue;
     }
     refuse_fenced(group);
+    if (full_) refuse_entries(group);
     if (group.empty()) continue;
-    auto written = broken_ ? Result<void>(*broken_) : write_group(group);
-    if (written) written = apply_group(group);
+    auto written = store_group(group);
+    if (!written && written.error().code() == Code::full && !full_ && !broken_) {
+      become_full(written.error());
+      refuse_entries(group);
+      if (group.empty()) continue;
+      written = store_group(group);
+    }
     note(written);
     if (!written) {
       for (const auto& request : group) {
@@ -127,6 +148,12 @@ void Store::run() {
     complete(group, written);
     remove_unneeded_segments();
   }
+}
+
+Result<void> Store::store_group(std::vector<Request>& group) {
+  if (broken_) return *broken_;
+  const auto written = write_group(group);
+  return written ? apply_group(group) : written;
 }
 
 // One line when it begins and one when it is over, however many writes are refused in between.
@@ -149,11 +176,18 @@ void Store::refuse_fenced(std::vector<Request>& group) {
     complete(refused, Error(Code::io, "an entry before it could not be stored"));
 }
 
-std::vector<Store::Request> Store::take_group() {
+// Nothing when it is time to look for room, or when the store closes.
+std::vector<Store::Request> Store::take_group(bool& closing) {
   std::vector<Request> group;
   size_t bytes = 0;
   std::unique_lock lock(queue_mutex_);
-  queue_changed_.wait(lock, [&] { return !queue_.empty() || closing_; });
+  const auto woken = [&] { return !queue_.empty() || closing_; };
+  if (full_) {
+    queue_changed_.wait_for(lock, kLookForRoom, woken);
+  } else {
+    queue_changed_.wait(lock, woken);
+  }
+  closing = closing_ && queue_.empty();
   const auto gather = [&] {
     while (!queue_.empty() && (group.empty() || bytes < options_.group_bytes_max)) {
       // Alone: neither after what is not written yet, nor before what would be.
@@ -191,12 +225,7 @@ Result<void> Store::apply_group(const std::vector<Request>& group) {
     }
   }
   if (!changed) return {};
-  const auto applied = tables_->apply({active_id_, write_offset_});
-  if (!applied) {
-    // The log has it, the tables do not: only a restart brings them together again.
-    break_down(applied.error());
-  }
-  return applied;
+  return apply_tables();
 }
 
 void Store::apply(const Change& change) {
@@ -264,7 +293,8 @@ void Store::break_down(Error why) {
 
 std::optional<Error> Store::trouble() const {
   const std::lock_guard lock(index_mutex_);
-  return broken_ ? broken_ : last_failure_;
+  if (broken_) return broken_;
+  return full_ ? full_ : last_failure_;
 }
 
 std::optional<Error> Store::broken() const {
@@ -288,10 +318,10 @@ void Store::remove_unneeded_segments() {
   }
   if (unneeded.empty()) return;
   // The tables must have durably what the segments said before the segments go.
-  auto result = tables_->apply({active_id_, write_offset_});
-  if (result) result = tables_->flush();
-  if (!result) {
-    break_down(result.error());
+  if (!apply_tables()) return;
+  const auto flushed = tables_->flush();
+  if (!flushed) {
+    break_down(flushed.error());
     return;
   }
   for (const uint64_t id : unneeded) {

@@ -43,6 +43,8 @@ struct Options {
   size_t group_bytes_max = 8 << 20;  // what one sync carries at the most
   // How long a sync may wait for company when the one before it was small but shared.
   aio::Duration linger = std::chrono::milliseconds(1);
+  // Set aside on the disk for acknowledgements and trims, for when it is full. Less on a small one.
+  size_t ballast_bytes = 32 << 20;
   // The file system of the tables; null is RocksDB's own. Outlives the store.
   rocksdb::Env* tables_env = nullptr;
 };
@@ -127,7 +129,8 @@ class Store {
 
   // Why nothing can be stored any more (a failed sync), if so. Any thread.
   std::optional<Error> broken() const;
-  // Why the last write failed, if it did: a full disk, or what broke the store. Any thread.
+  // Why entries cannot be stored now, if so: a full disk (Code::full: changes and trims may still
+  // be), or what broke the store. Any thread.
   std::optional<Error> trouble() const;
 
   // Bytes of a torn last group that recovery cut off; 0 after a clean stop.
@@ -141,6 +144,7 @@ class Store {
   enum class Look { around, after };
 
   Store(Options options, Directory directory, std::unique_ptr<Tables> tables);
+  static Result<std::unique_ptr<Store>> open_once(Options options);
 
   // recovery.cpp
   Result<void> recover();
@@ -152,7 +156,8 @@ class Store {
   // store.cpp
   bool submit(Request request);
   void run();
-  std::vector<Request> take_group();
+  std::vector<Request> take_group(bool& closing);
+  Result<void> store_group(std::vector<Request>& group);
   Result<void> apply_group(const std::vector<Request>& group);
   void apply(const Change& change);
   void apply_trim(TopicId topic, uint64_t index);
@@ -168,6 +173,13 @@ class Store {
   Result<void> write_group(std::vector<Request>& group);
   void put_index(const SegmentIndex& index, uint64_t bytes);
   void adopt(uint64_t segment, const std::vector<Stretch>& stretches);
+
+  // ballast.cpp
+  Result<void> reserve_ballast();
+  void become_full(const Error& why);
+  bool regain_room();
+  void refuse_entries(std::vector<Request>& group);
+  Result<void> apply_tables();
 
   // snapshot.cpp
   Result<void> link_snapshot(const std::string& path);
@@ -192,7 +204,10 @@ class Store {
   uint64_t next_group_ = 0;
   uint64_t write_offset_ = 0;
   File active_file_;
-  bool trimmed_ = true;  // since it was last looked which segments nobody needs
+  uint64_t active_limit_ = 0;     // where the active segment ends
+  uint64_t ballast_ = 0;          // what is set aside, or was before it was given up
+  aio::Clock::time_point retry_;  // when to look for room again
+  bool trimmed_ = true;           // since it was last looked which segments nobody needs
 
   // Written by the writer thread only; under index_mutex_ where other threads read.
   mutable std::mutex index_mutex_;
@@ -200,6 +215,7 @@ class Store {
   uint64_t active_id_ = 0;
   std::optional<Error> broken_;        // after a failed sync nothing is written any more
   std::optional<Error> last_failure_;  // of the last write; nothing after one that succeeded
+  std::optional<Error> full_;          // no entries until there is room for the ballast again
   std::map<uint64_t, Segment> segments_;
   std::unordered_map<TopicId, TopicState> topics_;
   // Of the active segment last; before it, of one that is on its way into the tables.

@@ -105,7 +105,13 @@ Result<void> Tables::apply(const LogPosition& position) {
   rocksdb::WriteOptions write;
   write.disableWAL = true;
   const auto status = db_->Write(write, batch_.get());
+  if (!status.ok()) return to_error(status);
   batch_->Clear();
+  return {};
+}
+
+Result<void> Tables::resume() {
+  const auto status = db_->Resume();
   if (!status.ok()) return to_error(status);
   return {};
 }

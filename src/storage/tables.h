@@ -45,7 +45,10 @@ class Tables {
   void put(std::string_view key, std::string_view value);
   void erase(std::string_view key);
   void erase_range(std::string_view begin, std::string_view end);
+  // One that failed may be tried again.
   Result<void> apply(const LogPosition& position);
+  // After a full disk: writing begins again.
+  Result<void> resume();
 
   Result<LogPosition> position() const;
   // Makes everything applied so far durable.

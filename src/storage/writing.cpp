@@ -13,7 +13,9 @@ namespace hulse::storage {
 namespace {
 
 constexpr std::string_view kPart = "storage";
-constexpr size_t kWriteBytesMax = 1 << 20;  // of one pwritev
+constexpr size_t kWriteBytesMax = 1 << 20;     // of one pwritev
+constexpr size_t kSegmentBytesMin = 4 << 20;   // smaller ones are not begun: the disk is full
+constexpr size_t kFullSegmentBytes = 1 << 20;  // of what is written in spite of it
 
 }  // namespace
 
@@ -37,18 +39,24 @@ Result<void> Store::start_segment() {
     return why;
   };
   // Space and size now, so that a sync later has no more to write than the data. A disk without
-  // that much room still takes what fits.
-  const auto allocated = file->allocate(options_.segment_bytes);
-  if (!allocated && allocated.error().code() != Code::full) return give_up(allocated.error());
-  if (!allocated) {
-    log::warn(kPart, "less than {} MiB are free for {}; writing goes on while there is room",
-              options_.segment_bytes >> 20, path);
+  // that much room gets smaller ones.
+  uint64_t bytes =
+      full_ ? std::min(options_.segment_bytes, kFullSegmentBytes) : options_.segment_bytes;
+  auto allocated = file->allocate(bytes);
+  while (!allocated && allocated.error().code() == Code::full && bytes > kSegmentBytesMin) {
+    bytes = std::max<uint64_t>(bytes / 2, kSegmentBytesMin);
+    allocated = file->allocate(bytes);
+  }
+  // With the ballast given up the last bytes are used as they come.
+  if (!allocated && !(full_ && allocated.error().code() == Code::full)) {
+    return give_up(allocated.error());
   }
   auto written = file->write(encode_segment_header(id), 0);
   if (written) written = file->sync();
   if (written) written = sync_directory(directory_.log_path());
   if (!written) return give_up(written.error());
   active_file_ = std::move(*file);
+  active_limit_ = bytes;
   write_offset_ = kSegmentHeaderSize;
   const std::lock_guard lock(index_mutex_);
   active_id_ = id;
@@ -105,11 +113,8 @@ Result<void> Store::roll_segment() {
   // Readers find its entries in memory until the tables have them. Nobody changes it any more.
   const auto index = indexes_.front();
   put_index(*index, bytes);
-  const auto applied = tables_->apply({active_id_, 0});
-  if (!applied) {
-    break_down(applied.error());
-    return applied;
-  }
+  const auto applied = apply_tables();
+  if (!applied) return applied;
   std::vector<Stretch> stretches;
   for (const auto& [topic, places] : index->topics)
     stretches.push_back(stretch_of(topic, id, places));
@@ -127,7 +132,7 @@ Result<void> Store::write_group(std::vector<Request>& group) {
     size += request.record_bytes();
     records += request.changes_payload.empty() ? 1 : 2;
   }
-  if (write_offset_ + kGroupHeaderSize + size > options_.segment_bytes &&
+  if (write_offset_ + kGroupHeaderSize + size > active_limit_ &&
       write_offset_ > kSegmentHeaderSize) {
     const auto rolled = roll_segment();
     if (!rolled) return rolled;

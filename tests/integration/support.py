@@ -196,14 +196,15 @@ class Standalone:
     def web(self):
         return f"http://127.0.0.1:{self.web_port}"
 
-    def start(self):
+    def start(self, ready=True):
         self.process = self.workshop.start("standalone", "--data-dir", self.data, "--broker-port", self.port,
                                            "--web-port", self.web_port, *self.arguments)
 
-        def ready():
+        def is_ready():
             assert self.process.running(), f"hulse standalone ended:\n{self.process.output()}"
             return http_status(self.web + "/ready") == 200
-        wait_until(ready, "GET /ready answers 200")
+        if ready:
+            wait_until(is_ready, "GET /ready answers 200")
 
     def stop(self):
         took, status = self.process.stop()

@@ -199,16 +199,43 @@ def test_a_full_disk_refuses_and_recovers(workshop, connect):
             producer.send_async(b"%d " % i + os.urandom(500_000), lambda result, _, i=i: noted(result, i))
         wait_until(lambda: http_status(broker.web + "/ready") == 503, "the broker says that it cannot store")
         assert 0 < len(stored) < 60
+        client.shutdown()  # it would send the others as soon as there is room
         # What is stored is read all the same.
         reader = connect(broker.url).create_reader("full", pulsar.MessageId.earliest)
         assert int(reader.read_next(30000).data().split()[0]) == 0
-        (folder / "filler").unlink()
+        # A consumer takes the backlog, and is believed: what it acknowledged makes room, and nobody has to help.
+        consumer = connect(broker.url).subscribe("full", "s")
+        taken = set()
+        for _ in stored:
+            message = consumer.receive(30000)
+            taken.add(int(message.data().split()[0]))
+            consumer.acknowledge(message)
+        assert taken == stored
+        wait_until(lambda: http_status(broker.web + "/ready") == 200, "there is room again")
         again = connect(broker.url).create_producer("full", batching_enabled=False)
         again.send(b"999 there is room again")
-        assert http_status(broker.web + "/ready") == 200
-        acknowledged = stored | {999}
         broker.kill()
         broker.start()
+        consumer = connect(broker.url).subscribe("full", "s")
+        assert int(consumer.receive(30000).data().split()[0]) == 999, "what was acknowledged on the full disk stays so"
+        with pytest.raises(pulsar.Timeout):
+            consumer.receive(1000)
+        # And full again, with a restart in it, and room that somebody else makes.
+        client = connect(broker.url)
+        producer = client.create_producer("full", batching_enabled=False, send_timeout_millis=0,
+                                          compression_type=pulsar.CompressionType.NONE)
+        stored.clear()
+        for i in range(60):
+            producer.send_async(b"%d " % i + os.urandom(500_000), lambda result, _, i=i: noted(result, i))
+        wait_until(lambda: http_status(broker.web + "/ready") == 503, "the broker says that it cannot store")
+        client.shutdown()
+        broker.kill()
+        broker.start(ready=False)
+        wait_until(lambda: http_status(broker.web + "/ready") in (200, 503), "it starts on the full disk")
+        (folder / "filler").unlink()
+        wait_until(lambda: http_status(broker.web + "/ready") == 200, "there is room again")
+        connect(broker.url).create_producer("full", batching_enabled=False).send(b"1000 there is room again")
+        acknowledged = stored | {999, 1000}
         consumer = connect(broker.url).subscribe("full", "s")
         seen = set()
         while not acknowledged <= seen:

@@ -1,0 +1,104 @@
+// Store on a full disk: room that was set aside keeps acknowledgements and trims going, which is
+// what frees room. The writer thread.
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "storage/store.h"
+#include "storage/store_parts.h"
+
+namespace hulse::storage {
+namespace {
+
+constexpr std::string_view kPart = "storage";
+constexpr uint64_t kBallastBytesMin = 1 << 20;
+// On top of the ballast, before entries are stored again: else the next few fill it at once.
+constexpr uint64_t kRoomAgain = 8 << 20;
+constexpr auto kLookForRoom = std::chrono::seconds(1);
+
+}  // namespace
+
+// At open. A disk that has no room for one does without, and is full from the start.
+Result<void> Store::reserve_ballast() {
+  const std::string path = directory_.ballast_path();
+  auto file = File::open(path, O_RDWR | O_CREAT);
+  if (!file) return file.error();
+  const auto size = file->size();
+  if (!size) return size.error();
+  if (*size >= kBallastBytesMin) {
+    ballast_ = *size;
+    return {};
+  }
+  const auto free = free_bytes(directory_.path());
+  if (!free) return free.error();
+  ballast_ = std::max(kBallastBytesMin, std::min<uint64_t>(options_.ballast_bytes, *free / 4));
+  auto reserved = file->allocate(ballast_);
+  if (reserved) reserved = file->sync();
+  if (reserved) return sync_directory(directory_.path());
+  if (reserved.error().code() != Code::full) return reserved;
+  become_full(reserved.error());
+  return {};
+}
+
+void Store::become_full(const Error& why) {
+  log::error(kPart,
+             "the disk is full: entries are refused until there is room again; acknowledgements "
+             "use the {} KiB that were set aside: {}",
+             ballast_ >> 10, why.text());
+  const auto removed = remove_file(directory_.ballast_path());
+  if (!removed) log::error(kPart, "{}", removed.error().text());
+  retry_ = aio::Clock::now() + kLookForRoom;
+  // A segment goes as a whole, and never the active one: what is in it now has ended.
+  active_limit_ = write_offset_;
+  const std::lock_guard lock(index_mutex_);
+  full_ = why;
+}
+
+// True when entries are stored again.
+bool Store::regain_room() {
+  if (broken_ || aio::Clock::now() < retry_) return false;
+  retry_ = aio::Clock::now() + kLookForRoom;
+  const auto free = free_bytes(directory_.path());
+  if (!free || *free < ballast_ + std::min<uint64_t>(kRoomAgain, options_.segment_bytes)) {
+    return false;
+  }
+  auto file = File::open(directory_.ballast_path(), O_RDWR | O_CREAT);
+  auto reserved = file ? file->allocate(ballast_) : Result<void>(file.error());
+  if (reserved) reserved = file->sync();
+  if (reserved) reserved = sync_directory(directory_.path());
+  if (reserved) reserved = tables_->resume();
+  if (!reserved) return false;  // and again in a second
+  log::info(kPart, "there is room again: entries are stored");
+  const std::lock_guard lock(index_mutex_);
+  full_.reset();
+  return true;
+}
+
+void Store::refuse_entries(std::vector<Request>& group) {
+  std::vector<Request> refused;
+  std::vector<Request> kept;
+  for (auto& request : group) {
+    const bool entry = request.kind == RecordKind::entry;
+    if (entry && request.fence) request.fence->closed = true;
+    (entry ? refused : kept).push_back(std::move(request));
+  }
+  group = std::move(kept);
+  if (!refused.empty()) complete(refused, *full_);
+}
+
+// Writes the change set of the tables. The log has it already: without them only a restart brings
+// both together again.
+Result<void> Store::apply_tables() {
+  auto applied = tables_->apply({active_id_, write_offset_});
+  if (!applied && applied.error().code() == Code::full) {
+    if (!full_) become_full(applied.error());
+    applied = tables_->resume();
+    if (applied) applied = tables_->apply({active_id_, write_offset_});
+  }
+  if (!applied) break_down(applied.error());
+  return applied;
+}
+
+}  // namespace hulse::storage
