@@ -49,6 +49,7 @@ std::string metrics(Broker& broker) {
   line("hulse_storage_records_total", "", store.records);
   line("hulse_storage_written_bytes_total", "", store.bytes);
   line("hulse_storage_disk_bytes", "", store.disk_bytes);
+  line("hulse_storage_live_bytes", "", store.live_bytes);
   return out;
 }
 

@@ -94,6 +94,16 @@ Topic::Topic(Shared& shared, wire::TopicName name, TopicRecord record)
     next_index_ = stored_end_ = std::max(next_index_, record_.ledgers.back().first_index);
   }
   trimmed_until_ = extent.first;
+  // Sizes are written down when a ledger ends; a kill leaves that to whoever finds it.
+  auto& ledgers = record_.ledgers;
+  if (ledgers.empty()) return;
+  ledger_bytes_ = shared_.store.bytes_from(record_.id, ledgers.back().first_index);
+  uint64_t after = ledger_bytes_;
+  for (size_t i = ledgers.size() - 1; i-- > 0 && ledgers[i].bytes == 0;) {
+    const uint64_t from = shared_.store.bytes_from(record_.id, ledgers[i].first_index);
+    ledgers[i].bytes = from - std::min(from, after);
+    after = from;
+  }
 }
 
 Topic::~Topic() { forget_tail(0); }
@@ -124,11 +134,11 @@ std::vector<std::pair<std::string, uint64_t>> Topic::sequences() const {
 }
 
 void Topic::roll_ledger() {
-  if (!record_.ledgers.empty()) {
-    // What was in it before a restart the store knows, what is on its way to it we do.
-    auto& last = record_.ledgers.back();
-    last.bytes = std::max<uint64_t>(ledger_bytes_, bytes_from(last.first_index));
-    last.closed_ms = aio::wall_ms();
+  if (!record_.ledgers.empty() && record_.ledgers.back().first_index == next_index_) {
+    record_.ledgers.pop_back();  // nothing was ever in it
+  } else if (!record_.ledgers.empty()) {
+    record_.ledgers.back().bytes = ledger_bytes_;
+    record_.ledgers.back().closed_ms = aio::wall_ms();
   }
   record_.ledgers.push_back({shared_.next_ledger++, next_index_});
   ledger_bytes_ = 0;
@@ -137,7 +147,7 @@ void Topic::roll_ledger() {
 
 // Only whole closed ledgers go; on a full disk, what is consumed should not wait for that.
 void Topic::make_room() {
-  if (stored_end_ <= record_.ledgers.back().first_index) return;
+  if (record_.ledgers.empty() || stored_end_ <= record_.ledgers.back().first_index) return;
   roll_ledger();
   trim();
 }

@@ -206,7 +206,10 @@ StoreStats Store::stats() const {
   const std::lock_guard lock(index_mutex_);
   StoreStats stats = stats_;
   stats.segments = segments_.size();
-  for (const auto& [id, segment] : segments_) stats.disk_bytes += segment.bytes;
+  for (const auto& [id, segment] : segments_) {
+    stats.disk_bytes += segment.bytes;
+    stats.live_bytes += segment.live_bytes;
+  }
   return stats;
 }
 

@@ -28,6 +28,28 @@ Result<std::vector<uint64_t>> list_segments(const std::string& log_path) {
   return ids;
 }
 
+// What a stop in the middle of Store::tidy() has left; see tidying.cpp.
+Result<void> finish_copies(const std::string& log_path, const Tables& tables) {
+  std::error_code error;
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(log_path, error)) {
+    const auto name = entry.path().filename().string();
+    if (name.ends_with(".log.new")) names.push_back(name.substr(0, name.size() - 4));
+  }
+  if (error) return Error(Code::io, fmt::format("{}: {}", log_path, error.message()));
+  for (const auto& name : names) {
+    uint64_t id = 0;
+    if (!parse_segment_name(name, id)) continue;
+    const std::string path = log_path + "/" + name;
+    const auto known = tables.get(key_of('S', id));
+    if (!known) return known.error();
+    const bool wanted = *known && !std::filesystem::exists(path, error);
+    const auto done = wanted ? rename_file(path + ".new", path) : remove_file(path + ".new");
+    if (!done) return done;
+  }
+  return names.empty() ? Result<void>() : sync_directory(log_path);
+}
+
 Result<void> Store::load_tables(const std::vector<uint64_t>& ids) {
   const auto trims = tables_->scan("T", "T", [&](std::string_view key, std::string_view value) {
     auto& extent = topics_[get_u64(key.data() + 1)].extent;
@@ -60,6 +82,8 @@ Result<void> Store::load_tables(const std::vector<uint64_t>& ids) {
 }
 
 Result<void> Store::recover() {
+  const auto finished = finish_copies(directory_.log_path(), *tables_);
+  if (!finished) return finished;
   const auto ids = list_segments(directory_.log_path());
   if (!ids) return ids.error();
   const auto loaded = load_tables(*ids);

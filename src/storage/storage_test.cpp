@@ -28,7 +28,11 @@ class StoreTest : public testing::Test {
 
   Result<void> open(size_t segment_bytes = 1 << 20) {
     store_.reset();
-    auto store = Store::open({.path = path_, .segment_bytes = segment_bytes});
+    auto store = Store::open({.path = path_,
+                              .segment_bytes = segment_bytes,
+                              .ballast_bytes = 1 << 20,
+                              .tidy_every = {},
+                              .garbage_bytes_max = 4 * segment_bytes});
     if (!store) return store.error();
     store_ = std::move(*store);
     return {};
@@ -298,6 +302,91 @@ TEST_F(StoreTest, DamageInASealedSegmentIsNamedWhenRead) {
   ASSERT_FALSE(read);
   EXPECT_NE(read.error().text().find("entry 0 of topic id 9"), std::string::npos)
       << read.error().text();
+}
+
+// One topic that nobody reads has a few entries in every segment.
+TEST_F(StoreTest, OneSlowTopicDoesNotKeepTheOthersSegments) {
+  constexpr size_t kSegment = 64 << 10;
+  ASSERT_TRUE(open(kSegment));
+  uint64_t slow = 0;
+  std::map<uint64_t, std::string> kept;
+  for (uint64_t i = 0; i < 6000; ++i) {
+    if (i % 40 == 0) {
+      kept[slow] = "slow " + std::to_string(i) + std::string(100, 's');
+      append(7, slow, kept[slow]);
+      ++slow;
+    }
+    auto done = append(1 + i % 3, i / 3, std::string(300, 'x'));
+    if (i % 60 == 0) ASSERT_TRUE(done.get());
+  }
+  for (const TopicId topic : {1, 2, 3}) store_->trim(topic, 1990);
+  ASSERT_TRUE(change({}));
+  ASSERT_TRUE(change({}));
+  EXPECT_GT(store_->stats().segments, 20u) << "each segment has an entry that is needed";
+  ASSERT_TRUE(store_->tidy());
+  const auto stats = store_->stats();
+  EXPECT_LT(stats.disk_bytes, stats.live_bytes * 12 / 10 + 6 * kSegment);
+  const auto verify = [&] {
+    const auto entries = all(7);
+    ASSERT_EQ(entries.size(), kept.size());
+    for (const auto& [index, payload] : entries) EXPECT_EQ(payload, kept[index]);
+    for (const TopicId topic : {1, 2, 3}) EXPECT_EQ(all(topic, 1990).size(), 10u);
+  };
+  verify();
+  EXPECT_NEAR(static_cast<double>(store_->bytes_from(7, slow / 2)),
+              static_cast<double>(slow) / 2 * 135, 1000);
+  crash();
+  ASSERT_TRUE(open(kSegment));
+  verify();
+  ASSERT_TRUE(store_->tidy());
+  verify();
+  // What moved goes when it is trimmed.
+  for (const TopicId topic : {1, 2, 3, 7}) store_->trim(topic, UINT64_MAX);
+  ASSERT_TRUE(change({}));
+  ASSERT_TRUE(change({}));
+  EXPECT_LE(store_->stats().segments, 1u);
+  store_.reset();
+  EXPECT_TRUE(check(path_)->damage.empty());
+}
+
+TEST_F(StoreTest, EntriesOfSmallTopicsAreBroughtTogether) {
+  constexpr size_t kSegment = 64 << 10;
+  ASSERT_TRUE(open(kSegment));
+  for (uint64_t i = 0; i < 4000; ++i) {
+    auto done = append(1 + i % 40, i / 40, "entry " + std::to_string(i));
+    if (i % 100 == 0) ASSERT_TRUE(done.get());
+  }
+  ASSERT_TRUE(change({}));
+  store_->trim(3, 60);
+  ASSERT_TRUE(change({}));
+  ASSERT_TRUE(store_->tidy());
+  const auto verify = [&] {
+    for (TopicId topic = 1; topic <= 40; ++topic) {
+      const auto entries = all(topic, topic == 3 ? 60 : 0);
+      ASSERT_EQ(entries.size(), topic == 3 ? 40u : 100u);
+      for (const auto& [index, payload] : entries) {
+        EXPECT_EQ(payload, "entry " + std::to_string(40 * index + topic - 1));
+      }
+    }
+  };
+  verify();
+  crash();
+  ASSERT_TRUE(open(kSegment));
+  verify();
+  store_.reset();
+  // Between the first and the last entry of a topic in a segment lies nothing else.
+  size_t gathered = 0;
+  const auto ids = list_segments(path_ + "/log");
+  for (const uint64_t id : *ids) {
+    const auto bytes = read_file(path_ + "/log/" + segment_name(id));
+    std::vector<TopicId> order;
+    ASSERT_TRUE(scan_segment(*bytes, id, [&](const Record& record) {
+      if (order.empty() || order.back() != record.topic) order.push_back(record.topic);
+    }));
+    if (order.size() == 39 || order.size() == 40) ++gathered;  // one was trimmed
+  }
+  EXPECT_GE(gathered, 2u);
+  EXPECT_TRUE(check(path_)->damage.empty());
 }
 
 TEST_F(StoreTest, OneProcessAndNoForeignDirectory) {

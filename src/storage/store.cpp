@@ -47,6 +47,10 @@ Result<std::unique_ptr<Store>> Store::open_once(Options options) {
   if (!dropped) return dropped.error();
   store->writer_ = std::thread([raw = store.get()] { raw->run(); });
   pthread_setname_np(store->writer_.native_handle(), "storage-log");
+  if (store->options_.tidy_every > aio::Duration::zero()) {
+    store->tidier_ = std::thread([raw = store.get()] { raw->tidy_now_and_then(); });
+    pthread_setname_np(store->tidier_.native_handle(), "storage-tidy");
+  }
   return store;
 }
 
@@ -56,6 +60,12 @@ Store::~Store() {
 }
 
 Result<void> Store::close() {
+  {
+    const std::lock_guard lock(tidy_mutex_);
+    tidy_ending_ = true;
+  }
+  tidy_changed_.notify_all();
+  if (tidier_.joinable()) tidier_.join();
   {
     const std::lock_guard lock(queue_mutex_);
     closing_ = true;

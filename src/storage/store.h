@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -45,6 +46,10 @@ struct Options {
   aio::Duration linger = std::chrono::milliseconds(1);
   // Set aside on the disk for acknowledgements and trims, for when it is full. Less on a small one.
   size_t ballast_bytes = 32 << 20;
+  // How often to look whether segments should be copied together; zero: only when tidy() is called.
+  aio::Duration tidy_every = std::chrono::seconds(5);
+  // What the disk may hold that nobody needs, besides a tenth of what is needed.
+  size_t garbage_bytes_max = 64 << 20;
   // The file system of the tables; null is RocksDB's own. Outlives the store.
   rocksdb::Env* tables_env = nullptr;
 };
@@ -65,6 +70,7 @@ struct StoreStats {
   uint64_t records = 0;
   uint64_t bytes = 0;       // written to the log
   uint64_t disk_bytes = 0;  // of all segments
+  uint64_t live_bytes = 0;  // of entries in sealed segments that are needed
   uint64_t segments = 0;
 };
 
@@ -77,6 +83,9 @@ struct Fence {
 
 // The ids of the segments in log/, ascending.
 Result<std::vector<uint64_t>> list_segments(const std::string& log_path);
+
+// Completes what a stop in the middle of tidying has left.
+Result<void> finish_copies(const std::string& log_path, const Tables& tables);
 
 class Store {
  public:
@@ -113,6 +122,10 @@ class Store {
   Result<std::optional<std::string>> get(std::string_view key) const;
   Result<std::vector<std::pair<std::string, std::string>>> scan(std::string_view prefix) const;
 
+  // Copies segments together until what nobody needs is within bounds and, if little comes in, the
+  // entries of small topics lie together. Blocking; one thread at a time.
+  Result<void> tidy();
+
   // Makes a data directory of links beside the log, with everything acknowledged before the call,
   // and returns its path. It can be copied while the store goes on, and keeps what it holds on
   // disk until it is dropped (or the store opened again). Blocking; any thread. Code::busy while
@@ -141,6 +154,8 @@ class Store {
   struct Location;
   struct Segment;
   struct TopicState;
+  struct Run;
+  struct Plan;
   enum class Look { around, after };
 
   Store(Options options, Directory directory, std::unique_ptr<Tables> tables);
@@ -180,6 +195,12 @@ class Store {
   bool regain_room();
   void refuse_entries(std::vector<Request>& group);
   Result<void> apply_tables();
+
+  // tidying.cpp
+  void tidy_now_and_then();
+  Plan make_plan();
+  Result<void> copy_plan(Plan& plan) const;
+  Result<void> switch_places(Plan& plan);
 
   // snapshot.cpp
   Result<void> link_snapshot(const std::string& path);
@@ -232,6 +253,14 @@ class Store {
   std::deque<Request> queue_;
   bool closing_ = false;
   std::thread writer_;
+
+  // Of the thread that tidies.
+  std::set<uint64_t> untidy_;  // segments with damage in them: they stay as they are
+  uint64_t tidied_at_ = 0;     // bytes written until the last look
+  std::mutex tidy_mutex_;
+  std::condition_variable tidy_changed_;
+  bool tidy_ending_ = false;
+  std::thread tidier_;
 };
 
 }  // namespace hulse::storage

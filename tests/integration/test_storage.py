@@ -1,4 +1,7 @@
 """The data directory: damage is named and costs only what it hit; checking, looking, mending."""
+import json
+import os
+
 import pulsar
 import pytest
 from pulsar import InitialPosition
@@ -179,3 +182,23 @@ def test_a_backup_under_load_holds_all_that_was_acknowledged_before_it(workshop,
     done = workshop.run("storage", "backup", broker.data, workshop.folder / "offline")
     assert done.returncode == 0, done.stderr
     assert workshop.run("storage", "restore", workshop.folder / "nowhere", workshop.folder / "x").returncode == 1
+
+
+def test_the_size_of_a_ledger_is_known_after_a_kill(workshop, connect):
+    broker = workshop.standalone()
+    client = connect(broker.url)
+    client.subscribe(GOOD, "s").close()
+    producer = client.create_producer(GOOD, batching_enabled=False, compression_type=pulsar.CompressionType.NONE)
+    for _ in range(40):
+        producer.send(os.urandom(50_000))
+    client.close()
+    for _ in range(2):
+        broker.kill()
+        broker.start()
+        client = connect(broker.url)
+        client.subscribe(GOOD, "s").close()
+        _, body = http("GET", f"{broker.web}/admin/v2/persistent/public/default/good/internalStats")
+        ledgers = json.loads(body)["ledgers"]
+        assert 2_000_000 < ledgers[0]["size"] < 2_020_000, ledgers
+        assert len(ledgers) == 2, "a ledger without entries is not kept"
+        client.close()
