@@ -1,5 +1,6 @@
 #include "aio/framed.h"
 
+#include <atomic>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/write.hpp>
 #include <cstring>
@@ -9,10 +10,18 @@ namespace {
 
 constexpr size_t kReadSizeMin = 4 << 10;
 constexpr size_t kReadSizeMax = 512 << 10;
+// Of all readers together; above it they read in small pieces. A thousand busy connections would
+// hold half a gigabyte.
+constexpr size_t kReadBytesTotal = 64 << 20;
+constexpr size_t kReadSizeScarce = 16 << 10;
 constexpr size_t kWriteBytesMax = 1 << 20;
 constexpr size_t kWritePiecesMax = 64;
 
+std::atomic<size_t> g_read_bytes = 0;
+
 }  // namespace
+
+FrameReader::~FrameReader() { g_read_bytes -= capacity_; }
 
 size_t FrameReader::wanted() const {
   if (end_ - begin_ < 4) return 4;
@@ -21,6 +30,15 @@ size_t FrameReader::wanted() const {
 
 void FrameReader::make_room(size_t bytes) {
   const size_t held = end_ - begin_;
+  if (g_read_bytes > kReadBytesTotal) {
+    read_size_ = std::min(read_size_, kReadSizeScarce);
+    // Gives a large one back when it has served.
+    if (held == 0 && capacity_ > std::max(bytes, read_size_)) {
+      buffer_.reset();
+      g_read_bytes -= std::exchange(capacity_, 0);
+      begin_ = end_ = 0;
+    }
+  }
   if (held == 0 && buffer_ && buffer_.use_count() == 1 &&
       capacity_ >= std::max(bytes, read_size_)) {
     // Nobody holds a slice any more; pairs with the release of the last one on another thread.
@@ -33,6 +51,7 @@ void FrameReader::make_room(size_t bytes) {
   auto fresh = std::make_shared_for_overwrite<char[]>(capacity);
   if (held > 0) std::memcpy(fresh.get(), buffer_.get() + begin_, held);
   buffer_ = std::move(fresh);
+  g_read_bytes += capacity - capacity_;
   capacity_ = capacity;
   begin_ = 0;
   end_ = held;

@@ -18,6 +18,9 @@ class FrameReader {
  public:
   FrameReader(Stream& stream, size_t frame_bytes_max)
       : stream_(stream), frame_bytes_max_(frame_bytes_max) {}
+  ~FrameReader();
+  FrameReader(const FrameReader&) = delete;
+  FrameReader& operator=(const FrameReader&) = delete;
 
   // The next frame without its size. The slice shares a buffer with its neighbours. Code::too_large
   // when the other side announces a frame above the limit (the connection is of no use then),
@@ -33,7 +36,7 @@ class FrameReader {
   Stream& stream_;
   size_t frame_bytes_max_;
   std::shared_ptr<char[]> buffer_;
-  size_t capacity_ = 0;
+  size_t capacity_ = 0;  // counted among what all readers hold
   size_t begin_ = 0;
   size_t end_ = 0;
   size_t read_size_ = 4 << 10;  // grows with what the other side sends, shrinks when it is quiet

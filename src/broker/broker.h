@@ -41,6 +41,10 @@ struct Options {
   // Of one connection: what may be received and not synced, and what may wait to be written to it.
   size_t unsynced_bytes_max = 16 << 20;
   size_t unwritten_bytes_max = 4 << 20;
+  // Of all connections together: what may be received and not synced; of all topics together: their
+  // newest entries, and as much again of what is read from disk for consumers.
+  size_t unsynced_total_bytes_max = 256 << 20;
+  size_t cache_bytes_max = 32 << 20;
 };
 
 class Session;

@@ -13,6 +13,7 @@ constexpr std::string_view kPart = "broker";
 constexpr unsigned kMessagesInARow = 20;  // Pulsar's dispatcherMaxRoundRobinBatchSize
 constexpr size_t kReadEntries = 256;
 constexpr size_t kReadBytes = 1 << 20;
+constexpr size_t kReadBytesScarce = 32 << 10;
 constexpr auto kReadRetry = std::chrono::seconds(5);
 // Key_Shared: how far it looks past entries whose consumer cannot take them.
 constexpr size_t kParkedEntriesMax = 2000;
@@ -84,6 +85,14 @@ const TailEntry* Subscription::in_memory(uint64_t index) {
   return at != ahead_.end() && at->index == index ? &*at : nullptr;
 }
 
+// Of what was read ahead, the entries before `index`.
+void Subscription::forget_ahead(uint64_t index) {
+  while (!ahead_.empty() && ahead_.front().index < index) {
+    shared_.ahead_bytes -= ahead_.front().entry.size();
+    ahead_.pop_front();
+  }
+}
+
 void Subscription::dispatch() {
   if (dispatching_) return;  // a delivery closed something that calls back
   dispatching_ = true;
@@ -94,6 +103,8 @@ void Subscription::dispatch() {
     dispatch_in_turn();
   }
   dispatching_ = false;
+  // What is delivered is read again in the rare case that it is given back.
+  if (redeliveries_.empty()) forget_ahead(read_index_);
   notice_end();
 }
 
@@ -396,7 +407,9 @@ aio::Task<void> Subscription::run_read(uint64_t from) {
   const auto self = shared_from_this();
   // What is stored while it reads must not count as gone.
   const uint64_t end = topic_.end_index();
-  auto entries = co_await topic_.read(from, kReadEntries, kReadBytes, reads_compacted_);
+  const size_t bytes_max =
+      shared_.ahead_bytes > shared_.ahead_bytes_max ? kReadBytesScarce : kReadBytes;
+  auto entries = co_await topic_.read(from, kReadEntries, bytes_max, reads_compacted_);
   if (!entries) {
     log::error(kPart, "subscription {} cannot go on at message {}: {}", name_,
                topic_.message_id(from).text(), entries.error().text());
@@ -416,7 +429,9 @@ aio::Task<void> Subscription::run_read(uint64_t from) {
     for (uint64_t gone = from; gone < found; ++gone) moved |= cursor_.ack(gone);
   }
   if (moved) changed(nullptr);
+  forget_ahead(UINT64_MAX);
   ahead_.assign(std::make_move_iterator(entries->begin()), std::make_move_iterator(entries->end()));
+  for (const auto& entry : ahead_) shared_.ahead_bytes += entry.entry.size();
   dispatch();
 }
 

@@ -92,6 +92,11 @@ aio::Task<Result<void>> Session::read() {
       const bool woken = co_await synced_.wait();
       if (!woken) co_return Error(Code::cancelled, "stopped");
     }
+    auto& shared = broker_.shared();
+    while (shared.unsynced_bytes > shared.unsynced_bytes_max) {
+      const bool woken = co_await shared.unsynced_room.wait();
+      if (!woken) co_return Error(Code::cancelled, "stopped");
+    }
   }
 }
 
@@ -154,6 +159,12 @@ bool Session::writable() const {
 }
 void Session::published(size_t bytes) {
   unsynced_bytes_ -= bytes;
+  auto& shared = broker_.shared();
+  const bool above = shared.unsynced_bytes > shared.unsynced_bytes_max / 2;
+  shared.unsynced_bytes -= bytes;
+  if (above && shared.unsynced_bytes <= shared.unsynced_bytes_max / 2) {
+    shared.unsynced_room.notify();
+  }
   if (unsynced_bytes_ <= broker_.options().unsynced_bytes_max / 2) synced_.notify();
 }
 void Session::error(uint64_t request_id, pb::ServerError code, const std::string& message) {

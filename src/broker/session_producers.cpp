@@ -147,6 +147,7 @@ Result<void> Session::on_send(const pb::CommandSend& command, Bytes entry) {
     return {};
   }
   unsynced_bytes_ += entry.size();
+  broker_.shared().unsynced_bytes += entry.size();
   known->second->topic->publish(known->second, command, std::move(entry));
   return {};
 }

@@ -28,12 +28,15 @@ std::shared_ptr<Consumer> on_ring(const std::vector<std::shared_ptr<Consumer>>& 
 
 Subscription::Subscription(Topic& topic, std::string name, bool durable, Cursor cursor)
     : topic_(topic),
+      shared_(topic.shared()),
       name_(std::move(name)),
       durable_(durable),
       stored_(!durable),
       cursor_(std::move(cursor)) {
   read_index_ = cursor_.acked_until();
 }
+
+Subscription::~Subscription() { forget_ahead(UINT64_MAX); }
 
 std::optional<Topic::Refusal> Subscription::add(const std::shared_ptr<Consumer>& consumer,
                                                 SubType type,
@@ -158,7 +161,7 @@ void Subscription::announce_active() {
 void Subscription::rewind() {
   read_index_ = cursor_.acked_until();
   redeliveries_.clear();
-  ahead_.clear();
+  forget_ahead(UINT64_MAX);
   parked_.clear();
   delayed_.clear();
 }

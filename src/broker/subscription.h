@@ -23,6 +23,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
 
   // Belongs to `topic`, which outlives it.
   Subscription(Topic& topic, std::string name, bool durable, Cursor cursor);
+  ~Subscription();
 
   const std::string& name() const { return name_; }
   bool durable() const { return durable_; }
@@ -109,6 +110,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   void deliver(Consumer& consumer, const TailEntry& entry);
   void read_ahead(uint64_t from);
   aio::Task<void> run_read(uint64_t from);
+  void forget_ahead(uint64_t index);
   void tell_of_damage(uint64_t index, const Error& why);
   aio::Task<void> activate_later(std::shared_ptr<Consumer> consumer);
   void give_back(Consumer& consumer, uint64_t index);
@@ -117,6 +119,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   void store();
 
   Topic& topic_;
+  Shared& shared_;
   const std::string name_;
   const bool durable_;
   bool stored_;

@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "aio/event.h"
 #include "aio/gate.h"
 #include "aio/threads.h"
 #include "base/ids.h"
@@ -32,6 +33,13 @@ struct Shared {
   size_t tail_bytes_max = 32 << 20;       // of all topics together
   size_t tail_topic_bytes_max = 4 << 20;  // of one
   size_t tail_bytes = 0;
+  // What subscriptions have read from disk and not delivered. Above it they read in small pieces.
+  size_t ahead_bytes_max = 32 << 20;
+  size_t ahead_bytes = 0;
+  // Received of all connections together, and not synced. Above it no connection is read.
+  size_t unsynced_bytes_max = 256 << 20;
+  size_t unsynced_bytes = 0;
+  aio::Event unsynced_room{executor};
   uint64_t next_ledger = 0;
   std::string broker_id;  // "localhost:8080": where the web interface is
   aio::Duration failover_delay = std::chrono::seconds(1);

@@ -44,6 +44,8 @@ broker::Options broker_options(const StandaloneOptions& options) {
   out.tls_port = options.broker_port_tls;
   out.tls = tls_of(options);
   out.message_bytes_max = static_cast<size_t>(options.message_bytes_max);
+  out.unsynced_total_bytes_max = static_cast<size_t>(options.publish_buffer_mb) << 20;
+  out.cache_bytes_max = static_cast<size_t>(options.cache_mb) << 20;
   out.authentication.enabled = options.authentication;
   out.authentication.providers = options.authentication_providers;
   out.authentication.token = {.secret_key = options.token_secret_key.reveal(),

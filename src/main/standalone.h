@@ -25,6 +25,8 @@ struct StandaloneOptions {
   bool tls_accept_any = false;
   bool tls_client_required = false;
   int64_t message_bytes_max = 5 << 20;
+  int64_t publish_buffer_mb = 256;
+  int64_t cache_mb = 32;
   bool authentication = false;
   std::vector<std::string> authentication_providers;
   std::chrono::seconds authentication_check{60};
@@ -69,6 +71,14 @@ inline constexpr auto kStandaloneFields = std::to_array<config::Field>({
     config::field<&StandaloneOptions::message_bytes_max>("maxMessageSize",
                                                          "Largest message in bytes")
         .range(1024, 100 << 20),
+    config::field<&StandaloneOptions::publish_buffer_mb>(
+        "maxMessagePublishBufferSizeInMB",
+        "What all connections together may have sent and not synced; above it none is read")
+        .range(8, 1 << 20),
+    config::field<&StandaloneOptions::cache_mb>(
+        "managedLedgerCacheSizeMB",
+        "Memory for the newest entries of topics, and as much again for entries read from disk")
+        .range(1, 1 << 20),
     config::field<&StandaloneOptions::authentication>("authenticationEnabled",
                                                       "Ask clients who they are"),
     config::field<&StandaloneOptions::authentication_providers>(

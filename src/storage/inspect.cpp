@@ -90,7 +90,7 @@ Result<CheckReport> Inspection::run(bool salvage) {
   }
   const auto loaded = load();
   if (!loaded) return loaded.error();
-  const auto finished = finish_copies(directory_.log_path(), *tables_);
+  const auto finished = finish_interrupted(directory_.log_path(), *tables_);
   if (!finished) return finished.error();
   const auto ids = list_segments(directory_.log_path());
   if (!ids) return ids.error();

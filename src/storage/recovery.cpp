@@ -28,16 +28,16 @@ Result<std::vector<uint64_t>> list_segments(const std::string& log_path) {
   return ids;
 }
 
-// What a stop in the middle of Store::tidy() has left; see tidying.cpp.
-Result<void> finish_copies(const std::string& log_path, const Tables& tables) {
+Result<void> finish_interrupted(const std::string& log_path, const Tables& tables) {
   std::error_code error;
-  std::vector<std::string> names;
+  std::vector<std::string> copies;
   for (const auto& entry : std::filesystem::directory_iterator(log_path, error)) {
     const auto name = entry.path().filename().string();
-    if (name.ends_with(".log.new")) names.push_back(name.substr(0, name.size() - 4));
+    if (name.ends_with(".log.new")) copies.push_back(name.substr(0, name.size() - 4));
   }
   if (error) return Error(Code::io, fmt::format("{}: {}", log_path, error.message()));
-  for (const auto& name : names) {
+  bool changed = false;
+  for (const auto& name : copies) {
     uint64_t id = 0;
     if (!parse_segment_name(name, id)) continue;
     const std::string path = log_path + "/" + name;
@@ -46,8 +46,24 @@ Result<void> finish_copies(const std::string& log_path, const Tables& tables) {
     const bool wanted = *known && !std::filesystem::exists(path, error);
     const auto done = wanted ? rename_file(path + ".new", path) : remove_file(path + ".new");
     if (!done) return done;
+    changed = true;
   }
-  return names.empty() ? Result<void>() : sync_directory(log_path);
+  // The position passes a segment together with its record, so one that lies before it and has
+  // none was let go of: nothing in it is needed, or all of it is elsewhere.
+  const auto position = tables.position();
+  if (!position) return position.error();
+  const auto ids = list_segments(log_path);
+  if (!ids) return ids.error();
+  for (const uint64_t id : *ids) {
+    if (id >= position->segment) break;
+    const auto known = tables.get(key_of('S', id));
+    if (!known) return known.error();
+    if (*known) continue;
+    const auto removed = remove_file(log_path + "/" + segment_name(id));
+    if (!removed) return removed;
+    changed = true;
+  }
+  return changed ? sync_directory(log_path) : Result<void>();
 }
 
 Result<void> Store::load_tables(const std::vector<uint64_t>& ids) {
@@ -82,7 +98,7 @@ Result<void> Store::load_tables(const std::vector<uint64_t>& ids) {
 }
 
 Result<void> Store::recover() {
-  const auto finished = finish_copies(directory_.log_path(), *tables_);
+  const auto finished = finish_interrupted(directory_.log_path(), *tables_);
   if (!finished) return finished;
   const auto ids = list_segments(directory_.log_path());
   if (!ids) return ids.error();
@@ -178,8 +194,7 @@ Result<void> Store::recover_segment(uint64_t id, bool last, const LogPosition& a
     stretches.push_back(stretch_of(topic, id, places));
   }
   adopt(id, stretches);
-  // One below the position was let go of, and the stop came before it was unlinked.
-  return tables_->apply(id < applied.segment ? applied : LogPosition{id + 1, 0});
+  return tables_->apply({id + 1, 0});
 }
 
 // Entries that are damaged stay in the index, so that whoever reads them is told. Without changes

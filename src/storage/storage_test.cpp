@@ -349,6 +349,64 @@ TEST_F(StoreTest, OneSlowTopicDoesNotKeepTheOthersSegments) {
   EXPECT_TRUE(check(path_)->damage.empty());
 }
 
+// A stop after the index names the copy: the old segments are still there, or the copy has not its
+// name yet.
+TEST_F(StoreTest, AStopInTheMiddleOfTidyingLosesAndRepeatsNothing) {
+  constexpr size_t kSegment = 64 << 10;
+  const std::string log = path_ + "/log";
+  const std::string aside = path_ + "-aside";
+  for (const bool renamed : {true, false}) {
+    SCOPED_TRACE(renamed);
+    store_.reset();
+    std::filesystem::remove_all(path_);
+    ASSERT_TRUE(open(kSegment));
+    for (uint64_t i = 0; i < 2000; ++i) {
+      auto done = append(1 + i % 20, i / 20, "entry " + std::to_string(i) + std::string(100, 'x'));
+      if (i % 100 == 0) ASSERT_TRUE(done.get());
+    }
+    ASSERT_TRUE(change({{"key", "old"}}));
+    ASSERT_TRUE(change({{"key", "new"}}));
+    const auto before = *list_segments(log);
+    std::filesystem::remove_all(aside);
+    std::filesystem::create_directory(aside);
+    for (const uint64_t id : before) {
+      std::filesystem::create_hard_link(log + "/" + segment_name(id),
+                                        aside + "/" + segment_name(id));
+    }
+    ASSERT_TRUE(store_->tidy());
+    crash();
+    size_t back = 0;
+    for (const uint64_t id : before) {
+      const std::string path = log + "/" + segment_name(id);
+      if (std::filesystem::exists(path)) continue;
+      std::filesystem::rename(aside + "/" + segment_name(id), path);
+      ++back;
+    }
+    ASSERT_GT(back, 1u);
+    const auto after = *list_segments(log);
+    if (!renamed) {
+      for (const uint64_t id : after) {
+        if (std::find(before.begin(), before.end(), id) != before.end()) continue;
+        const std::string path = log + "/" + segment_name(id);
+        std::filesystem::rename(path, path + ".new");
+      }
+    }
+    ASSERT_TRUE(open(kSegment));
+    for (TopicId topic = 1; topic <= 20; ++topic) {
+      const auto entries = all(topic);
+      ASSERT_EQ(entries.size(), 100u) << topic;
+      for (const auto& [index, payload] : entries) {
+        EXPECT_EQ(payload,
+                  "entry " + std::to_string(20 * index + topic - 1) + std::string(100, 'x'));
+      }
+    }
+    EXPECT_EQ(*store_->get("key"), "new");
+    EXPECT_LE(list_segments(log)->size(), after.size() - back + 1) << "what was copied is gone";
+    EXPECT_TRUE(check(path_)->damage.empty());
+  }
+  std::filesystem::remove_all(aside);
+}
+
 TEST_F(StoreTest, EntriesOfSmallTopicsAreBroughtTogether) {
   constexpr size_t kSegment = 64 << 10;
   ASSERT_TRUE(open(kSegment));

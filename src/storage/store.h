@@ -84,8 +84,8 @@ struct Fence {
 // The ids of the segments in log/, ascending.
 Result<std::vector<uint64_t>> list_segments(const std::string& log_path);
 
-// Completes what a stop in the middle of tidying has left.
-Result<void> finish_copies(const std::string& log_path, const Tables& tables);
+// Completes what a stop has left in the middle of removing segments or of Store::tidy().
+Result<void> finish_interrupted(const std::string& log_path, const Tables& tables);
 
 class Store {
  public:

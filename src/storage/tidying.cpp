@@ -6,7 +6,8 @@
 //   2. tables: the new places instead of the old, the new segment instead of the old ones; flushed
 //   3. rename to NAME.log, unlink the old segments
 //
-// A stop before 2 leaves a file that the next open removes, one after it a file that it renames.
+// A stop before 2 leaves a file that the next open removes; one after it a file that it renames, or
+// old segments that it removes (finish_interrupted()).
 #include <fcntl.h>
 #include <fmt/format.h>
 
