@@ -402,7 +402,10 @@ TEST_F(StoreTest, AStopInTheMiddleOfTidyingLosesAndRepeatsNothing) {
     }
     EXPECT_EQ(*store_->get("key"), "new");
     EXPECT_LE(list_segments(log)->size(), after.size() - back + 1) << "what was copied is gone";
-    EXPECT_TRUE(check(path_)->damage.empty());
+    store_.reset();
+    const auto report = check(path_);
+    ASSERT_TRUE(report) << report.error().text();
+    EXPECT_TRUE(report->damage.empty());
   }
   std::filesystem::remove_all(aside);
 }
