@@ -125,6 +125,15 @@ class System:
             self.end(process)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
+    def restart(self):
+        """The broker ends and comes back with what it has stored; nothing of it is in the system's memory."""
+        self.stop_broker()
+        for file in self.data.rglob("*"):
+            if file.is_file():
+                with open(file, "rb") as opened:
+                    os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        self.start_broker()
+
     def pids(self):
         return [pid for process in self.processes for pid in tree(process.pid)]
 
@@ -148,8 +157,12 @@ class Hulse(System):
         super().__init__(scratch)
         self.port, self.web_port = free_port(), free_port()
         self.web = f"http://127.0.0.1:{self.web_port}"
+        self.data = self.scratch / "data"
+        self.start_broker()
+
+    def start_broker(self):
         began = time.monotonic()
-        self.broker = self.launch("standalone", BUILD / "bin/hulse", "standalone", "--data-dir", self.scratch / "data",
+        self.broker = self.launch("standalone", BUILD / "bin/hulse", "standalone", "--data-dir", self.data,
                                   "--broker-port", self.port, "--web-port", self.web_port)
 
         def ready():
@@ -158,6 +171,9 @@ class Hulse(System):
                 return fetch(f"{self.web}/ready") is not None
         wait_until(ready, "Hulse is ready", poll=0.002)
         self.ready_seconds = time.monotonic() - began
+
+    def stop_broker(self):
+        self.end(self.broker)
 
     def localrun(self, kind, *arguments):
         return self.launch(arguments[1], BUILD / "bin/hulse", kind, "localrun", "--broker-service-url",
@@ -192,17 +208,26 @@ class Hulse(System):
 class Pulsar(System):
     label = "Apache Pulsar 4.0.8"
     poll = 0.1
+    port = 26140
     web = "http://127.0.0.1:26141"
+    data = pathlib.Path(os.environ.get("HULSE_SYSTEMS_HOME", pathlib.Path.home() / ".cache/hulse/systems")) / "pulsar/data"
+    sync = "false"
 
     def __init__(self, scratch):
         super().__init__(scratch)
         systems("down", "pulsar")
         systems("wipe", "pulsar")
         systems("install", "pulsar")
+        self.start_broker()
+
+    def start_broker(self):
         began = time.monotonic()
-        systems("up", "pulsar")
+        systems("up", "pulsar", SYSTEMS_SYNC=self.sync)
         self.ready_seconds = time.monotonic() - began
         self.broker_pid = int(systems("pid", "pulsar"))
+
+    def stop_broker(self):
+        systems("down", "pulsar")
 
     def close(self):
         super().close()
@@ -243,8 +268,14 @@ class Pulsar(System):
                              "--subs-position", "Earliest", "--sink-config", json.dumps(config))
 
 
-def systems(*arguments):
-    done = subprocess.run([SYSTEMS, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+class SyncedPulsar(Pulsar):
+    label = "Apache Pulsar 4.0.8, its sync on"
+    sync = "true"
+
+
+def systems(*arguments, **environment):
+    done = subprocess.run([SYSTEMS, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                          env={**os.environ, **environment})
     if done.returncode == 77:
         raise SystemExit(f"no peer on this machine (--no-peer measures without): {done.stderr.strip()}")
     if done.returncode:
