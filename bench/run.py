@@ -237,7 +237,7 @@ def write_page(path, sections):
     kept = [sections.get(title) or (f"## {title}\n" + known.get(f"## {title}", "")) for title in GROUPS
             if title in sections or f"## {title}" in known]
     by_hand = [f"{title}\n{body}" for title, body in known.items() if title[3:] not in GROUPS and title != "## How to read it"]
-    path.write_text("# Benchmarks\n\nWritten by `make bench`.\n\n" + "\n".join(s.strip("\n") + "\n" for s in [*kept, NOTES, *by_hand]))
+    path.write_text("# Benchmarks\n\nWritten by `make bench`.\n\n" + "\n".join(s.strip("\n") + "\n" for s in [*kept, *by_hand, NOTES]))
 
 
 def main():
