@@ -21,7 +21,14 @@ struct Options {
   TokenOptions token;
   std::string password_file;   // see read_key(); for basic
   std::string anonymous_role;  // of who shows nothing; empty: refused
+  // Other parts of this process show `own_secret` by the method kOwnMethod and are `own_role`.
+  // Empty: nobody is.
+  Secret own_secret;
+  std::string own_role;
 };
+
+// Only over the binary protocol.
+inline constexpr const char* kOwnMethod = "hulse-internal";
 
 // What a client shows.
 struct Credentials {

@@ -245,20 +245,40 @@ aio::HttpResponse done(const Result<void>& result) {
   return result ? no_content() : refuse(500, result.error().text());
 }
 
-aio::Task<aio::HttpResponse> handle(Broker& broker, aio::HttpRequest request) {
+namespace {
+
+aio::Task<Call> take_apart(Broker& broker, const aio::HttpRequest& request) {
   auto identity = co_await identify(broker, request);
-  Call call{broker, request, segments(request.path()), parameters(request.target),
-            std::move(identity)};
+  co_return Call{broker, request, segments(request.path()), parameters(request.target),
+                 std::move(identity)};
+}
+
+std::optional<aio::HttpResponse> admit(const Call& call) {
+  const auto& request = call.request;
   if (auto forbidden = forbid(call)) {
     log::info("http", "{} {} {} from {}: {}", forbidden->status, request.method, request.path(),
               request.peer, forbidden->body);
-    co_return std::move(*forbidden);
+    return forbidden;
   }
   if (!call.get() && request.method != "HEAD") {
     log::info("http", "{} {} by {} from {}", request.method, request.path(),
               call.identity && !call.identity->role.empty() ? call.identity->role : "anybody",
               request.peer);
   }
+  return std::nullopt;
+}
+
+}  // namespace
+
+aio::Task<std::optional<aio::HttpResponse>> refuse_stranger(Broker& broker,
+                                                            const aio::HttpRequest& request) {
+  const auto call = co_await take_apart(broker, request);
+  co_return admit(call);
+}
+
+aio::Task<aio::HttpResponse> handle(Broker& broker, aio::HttpRequest request) {
+  Call call = co_await take_apart(broker, request);
+  if (auto refused = admit(call)) co_return std::move(*refused);
   if (auto own = handle_broker(call)) co_return std::move(*own);
   auto answered = co_await handle_namespaces(call);
   if (!answered) answered = co_await handle_topics(call);

@@ -1,10 +1,18 @@
 // The broker's part of the web interface: readiness, metrics, lookup and what topics are doing.
 #pragma once
 
+#include <optional>
+
 #include "aio/http_server.h"
 #include "broker/broker.h"
 
 namespace hulse::broker {
+
+// The refusal of a request whose sender may not make it, from the same table for every path of the
+// web interface. Writes what changes something into the log, with who asked. On the broker's
+// strand.
+aio::Task<std::optional<aio::HttpResponse>> refuse_stranger(Broker& broker,
+                                                            const aio::HttpRequest& request);
 
 // On the broker's strand. 404 with {"reason": …} for what it does not know.
 aio::Task<aio::HttpResponse> handle(Broker& broker, aio::HttpRequest request);

@@ -32,11 +32,19 @@ Need need_of_topic(const Call& call, size_t at) {
   return Need::admin;
 }
 
+// Sources, sinks and functions: what runs in a tenant is its administrators' business.
+Need need_of_component(const Call& call) {
+  const auto& parts = call.parts;
+  if (parts.size() >= 5 && !parts[3].starts_with("builtin")) return Need::admin;
+  return call.get() ? Need::known : Need::super;
+}
+
 Need need_of(const Call& call) {
   const auto& parts = call.parts;
   const auto part = [&](size_t at) { return at < parts.size() ? parts[at] : std::string(); };
   if (part(0) == "ready" || part(0) == "metrics") return Need::nothing;
   if (part(0) == "lookup") return Need::lookup;
+  if (part(0) == "admin" && part(1) == "v3") return need_of_component(call);
   if (part(0) != "admin" || part(1) != "v2") return Need::super;
   const std::string resource = part(2);
   if (resource == "brokers" && call.get()) {
@@ -46,6 +54,7 @@ Need need_of(const Call& call) {
     return Need::super;
   }
   if (resource == "clusters" && call.get()) return Need::known;
+  if (resource == "worker" && call.get()) return Need::known;
   if (resource == "namespaces" && parts.size() >= 4) {
     return call.get() && part(5) == "topics" ? Need::sees : Need::admin;
   }

@@ -1,18 +1,23 @@
 #include "main/standalone.h"
 
+#include <algorithm>
 #include <cctype>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <thread>
 
+#include "admin/rest.h"
 #include "aio/offload.h"
 #include "aio/run.h"
 #include "aio/signals.h"
 #include "aio/threads.h"
 #include "aio/timeout.h"
+#include "base/ids.h"
 #include "base/log.h"
 #include "broker/broker.h"
 #include "broker/rest.h"
+#include "runtime/worker.h"
 #include "storage/store.h"
 
 namespace hulse {
@@ -36,7 +41,8 @@ aio::TlsServerOptions tls_of(const StandaloneOptions& options) {
           .accept_any_client_certificate = options.tls_accept_any};
 }
 
-broker::Options broker_options(const StandaloneOptions& options) {
+broker::Options broker_options(const StandaloneOptions& options, const Secret& own_secret,
+                               const std::string& own_role) {
   broker::Options out;
   out.host = options.host;
   out.port = options.broker_port;
@@ -57,9 +63,12 @@ broker::Options broker_options(const StandaloneOptions& options) {
                               .clock_skew_seconds = options.token_clock_skew.count()};
   out.authentication.password_file = options.password_file;
   out.authentication.anonymous_role = options.anonymous_role;
+  out.authentication.own_secret = own_secret;
+  out.authentication.own_role = own_role;
   out.authentication_check = options.authentication_check;
   out.authorization = options.authorization;
   out.super_roles = options.super_roles;
+  out.super_roles.push_back(own_role);
   out.consistent_hashing = options.consistent_hashing;
   out.quota_check = options.quota_check;
   return out;
@@ -107,11 +116,13 @@ class Standalone {
     if (!store) co_return store.error();
     store_ = std::move(*store);
     const auto strand = broker_threads_.next();
-    broker_ = std::make_unique<broker::Broker>(broker_options(options_), *store_, strand,
-                                               disk_threads_.next());
+    broker_ = std::make_unique<broker::Broker>(broker_options(options_, own_secret_, own_role_),
+                                               *store_, strand, disk_threads_.next());
     auto started = co_await aio::on(strand, broker_->start());
     if (started) started = co_await aio::on(strand, start_web());
     if (started) {
+      // After the broker serves, and whatever becomes of it.
+      if (options_.worker) co_await aio::on(worker_strand_, start_worker());
       std::printf("hulse standalone is ready: broker %s, web http://%s, data %s (%.2f s)\n",
                   broker_->service_url().c_str(), aio::to_string(web_->endpoint()).c_str(),
                   options_.data_dir.c_str(),
@@ -123,6 +134,7 @@ class Standalone {
     for (const auto& web : {web_.get(), web_tls_.get()}) {
       if (web != nullptr) co_await aio::on(strand, web->stop(kWebGrace));
     }
+    if (worker_) co_await aio::on(worker_strand_, worker_->stop());
     co_await aio::on(strand, broker_->stop());
     const auto closed =
         co_await aio::offload(disk_threads_.next(), [this] { return store_->close(); });
@@ -131,6 +143,34 @@ class Standalone {
   }
 
  private:
+  aio::Task<void> start_worker() {
+    runtime::WorkerOptions options;
+    const std::string host =
+        options_.advertised_host.empty() ? options_.host : options_.advertised_host;
+    options.id = fmt::format("c-standalone-fw-{}-{}", host, web_->endpoint().port());
+    options.client.service_url = broker_->service_url();
+    options.subscription_grace = options_.subscription_grace;
+    if (options_.authentication) {
+      options.client.security.method = auth::kOwnMethod;
+      options.client.security.data = own_secret_;
+    }
+    worker_ =
+        std::make_unique<runtime::Worker>(std::move(options), worker_strand_, worker_threads_);
+    worker_->start();
+    co_return;
+  }
+
+  aio::Task<aio::HttpResponse> answer(aio::HttpRequest request) {
+    if (!worker_ || !admin::serves(request.path()))
+      co_return co_await broker::handle(*broker_, std::move(request));
+    auto refused = co_await broker::refuse_stranger(*broker_, request);
+    if (refused) co_return std::move(*refused);
+    const auto endpoint = web_->endpoint();
+    co_return co_await aio::on(
+        worker_strand_,
+        admin::handle(*worker_, {options_.host, endpoint.port()}, std::move(request)));
+  }
+
   // On the broker's strand, where topics can be looked at.
   aio::Task<Result<void>> start_web() {
     auto plain = co_await listen(options_.web_port, std::nullopt);
@@ -158,9 +198,8 @@ class Standalone {
     options.port = port;
     const bool secure = tls.has_value();
     options.tls = std::move(tls);
-    auto server = co_await aio::HttpServer::start(options, [this](aio::HttpRequest request) {
-      return broker::handle(*broker_, std::move(request));
-    });
+    auto server = co_await aio::HttpServer::start(
+        options, [this](aio::HttpRequest request) { return answer(std::move(request)); });
     if (!server && server.error().code() == Code::busy) {
       co_return Error(Code::busy,
                       fmt::format("port {} of {} is taken by another program; stop it or choose "
@@ -174,8 +213,16 @@ class Standalone {
   // Threads go last: what they run has ended by then.
   aio::Threads broker_threads_{"broker", 1};
   aio::Threads disk_threads_{"disk", 2};
+  aio::Threads worker_threads_{"worker",
+                               std::clamp<size_t>(std::thread::hardware_concurrency(), 1, 8)};
+  const aio::Executor worker_strand_ = worker_threads_.next();
+  // How the worker shows the broker that it is part of this process. A role nobody else can have
+  // been given.
+  const Secret own_secret_{random_hex(32)};
+  const std::string own_role_ = "hulse-worker-" + random_hex(8);
   std::unique_ptr<storage::Store> store_;
   std::unique_ptr<broker::Broker> broker_;
+  std::unique_ptr<runtime::Worker> worker_;
   std::unique_ptr<aio::HttpServer> web_;
   std::unique_ptr<aio::HttpServer> web_tls_;
 };

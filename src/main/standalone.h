@@ -44,6 +44,8 @@ struct StandaloneOptions {
   bool unauthenticated_remote_access = false;
   bool consistent_hashing = true;
   std::chrono::seconds quota_check{60};
+  bool worker = true;
+  std::chrono::seconds subscription_grace{3600};
 };
 
 inline constexpr auto kStandaloneFields = std::to_array<config::Field>({
@@ -116,6 +118,12 @@ inline constexpr auto kStandaloneFields = std::to_array<config::Field>({
     config::field<&StandaloneOptions::consistent_hashing>(
         "subscriptionKeySharedUseConsistentHashing",
         "Key_Shared: spread keys by a ring of hashes; if not, by ranges that are split in halves"),
+    config::field<&StandaloneOptions::worker>("functionsWorkerEnabled",
+                                              "Run the sources and sinks that are created here"),
+    config::field<&StandaloneOptions::subscription_grace>(
+        "deletedSinkSubscriptionSeconds",
+        "How long the subscription of a deleted sink waits for the sink to be created again")
+        .at_least(0),
     config::field<&StandaloneOptions::quota_check>("backlogQuotaCheckIntervalInSeconds",
                                                    "How often backlogs are held to their quotas")
         .range(1, 86'400),

@@ -221,8 +221,10 @@ const connect::Descriptor* choose_connector(connect::Kind kind, const Common& co
     return nullptr;
   }
   if (const auto* found = connect::find_archive(kind, common.archive)) {
-    notes.push_back(
-        fmt::format("{} runs as the built-in {} {}", common.archive, found->name, word));
+    if (!common.archive.starts_with("builtin://")) {
+      notes.push_back(
+          fmt::format("{} runs as the built-in {} {}", common.archive, found->name, word));
+    }
     return found;
   }
   // An archive that names no connector ("pulsar-io-2.8.1.nar"): the configuration's keys may tell.
@@ -380,6 +382,7 @@ Result<Component> parse_component(connect::Kind kind, const json::object& given,
       component.subscription =
           parsed->subscription.empty() ? component.full_name() : parsed->subscription;
       component.dead_letter_topic = parsed->dead_letter_topic;
+      component.cleanup_subscription = parsed->cleanup;
       if (parsed->retries) component.policy.retry_attempts_max = *parsed->retries;
       if (parsed->nack_delay)
         component.policy.retry_initial =

@@ -45,6 +45,7 @@ struct Component {
   bool from_earliest = false;
   bool retain_ordering = false;
   std::string dead_letter_topic;
+  bool cleanup_subscription = true;  // when it is deleted
 
   // Source.
   std::string output;

@@ -10,25 +10,27 @@ namespace {
 constexpr aio::Duration kRestartInitial = std::chrono::milliseconds(500);
 // A life this long was a good one: the next restart begins counting anew.
 constexpr aio::Duration kGoodLife = std::chrono::seconds(30);
+constexpr size_t kFailuresKept = 10;
 
 }  // namespace
 
-Instance::Instance(const Component& component, unsigned index, const Bus& bus,
-                   aio::Executor executor)
-    : component_(component),
+Instance::Instance(std::shared_ptr<const Component> component, unsigned index, const Bus& bus,
+                   aio::Executor executor, const Counters& counters)
+    : owned_(std::move(component)),
       index_(index),
       bus_(bus),
       executor_(executor),
-      context_{.executor = executor} {
-  context_.tenant = component.tenant;
-  context_.name_space = component.name_space;
-  context_.name = component.name;
+      context_{.executor = executor},
+      counters_(counters) {
+  context_.tenant = component_.tenant;
+  context_.name_space = component_.name_space;
+  context_.name = component_.name;
   context_.instance = index;
-  context_.instances = component.parallelism;
-  context_.guarantee = component.guarantee;
+  context_.instances = component_.parallelism;
+  context_.guarantee = component_.guarantee;
   context_.bus_id = bus.id;
   context_.topic =
-      component.kind == connect::Kind::source ? component.output : component.inputs.front();
+      component_.kind == connect::Kind::source ? component_.output : component_.inputs.front();
   context_.executor = executor;
 }
 
@@ -53,9 +55,16 @@ void Instance::running(std::string_view where) {
   log::info(label(), "running: {}", where);
 }
 
+void Instance::note_failure(const std::string& text) {
+  ++counters_.failures;
+  if (failures_.size() == kFailuresKept) failures_.pop_front();
+  failures_.push_back({text, aio::wall_ms()});
+}
+
 void Instance::retrying(const Error& why, aio::Duration wait) {
   state_ = State::retrying;
   reason_ = why.text();
+  note_failure(reason_);
   ++counters_.restarts;
   log::warn(label(), "{}; starting again in {} ms (restart {})", why.text(),
             std::chrono::duration_cast<std::chrono::milliseconds>(wait).count(),
@@ -68,6 +77,7 @@ aio::Task<void> Instance::run() {
   if (!client) {
     state_ = State::failed;
     reason_ = client.error().text();
+    note_failure(reason_);
     co_return;
   }
   client_ = std::move(*client);
@@ -90,6 +100,7 @@ aio::Task<void> Instance::run() {
     if (ended.for_good || (most > 0 && restarts_in_a_row >= most)) {
       state_ = State::failed;
       reason_ = ended.why.text();
+      note_failure(reason_);
       log::error(label(), "failed: {}", reason_);
       break;
     }
@@ -105,11 +116,12 @@ aio::Task<void> Instance::run() {
   co_await client_->stop();
 }
 
-std::shared_ptr<Instance> make_instance(const Component& component, unsigned index, const Bus& bus,
-                                        aio::Executor executor) {
-  if (component.kind == connect::Kind::sink)
-    return std::make_shared<SinkInstance>(component, index, bus, executor);
-  return std::make_shared<SourceInstance>(component, index, bus, executor);
+std::shared_ptr<Instance> make_instance(std::shared_ptr<const Component> component, unsigned index,
+                                        const Bus& bus, aio::Executor executor,
+                                        const Counters& counters) {
+  if (component->kind == connect::Kind::sink)
+    return std::make_shared<SinkInstance>(std::move(component), index, bus, executor, counters);
+  return std::make_shared<SourceInstance>(std::move(component), index, bus, executor, counters);
 }
 
 }  // namespace hulse::runtime

@@ -29,12 +29,14 @@ struct Ended {
 class Instance : public std::enable_shared_from_this<Instance> {
  public:
   // shared_from_this: outcomes may still be on their way from other threads when it has ended.
-  Instance(const Component& component, unsigned index, const Bus& bus, aio::Executor executor);
+  // `counters` go on from a former instance. `bus` outlives it.
+  Instance(std::shared_ptr<const Component> component, unsigned index, const Bus& bus,
+           aio::Executor executor, const Counters& counters);
   virtual ~Instance();
 
   // Until it is cancelled (stopped, cleanly) or fails for good (see status()).
   aio::Task<void> run();
-  Status status() const { return {state_, reason_, counters_}; }
+  Status status() const { return {state_, reason_, counters_, failures_, last_received_ms_}; }
   std::string label() const;  // "sink public/default/x/0"
 
  protected:
@@ -42,23 +44,32 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // A failure of open or create: those that nothing but the user can mend end the instance.
   static Ended after_open(const Error& why);
   void running(std::string_view where);
+  // Counts it and keeps it for status().
+  void note_failure(const std::string& text);
 
-  const Component& component_;
+ private:
+  const std::shared_ptr<const Component> owned_;
+
+ protected:
+  const Component& component_ = *owned_;
   const unsigned index_;
   const Bus& bus_;
   const aio::Executor executor_;
   connect::Context context_;
   std::unique_ptr<client::Client> client_;
   Counters counters_;
+  int64_t last_received_ms_ = 0;
 
  private:
   void retrying(const Error& why, aio::Duration wait);
 
   State state_ = State::starting;
   std::string reason_;
+  std::deque<Failure> failures_;
 };
 
-std::shared_ptr<Instance> make_instance(const Component& component, unsigned index, const Bus& bus,
-                                        aio::Executor executor);
+std::shared_ptr<Instance> make_instance(std::shared_ptr<const Component> component, unsigned index,
+                                        const Bus& bus, aio::Executor executor,
+                                        const Counters& counters = {});
 
 }  // namespace hulse::runtime

@@ -41,6 +41,7 @@ aio::Task<Result<void>> local_run(const Component& component, client::Options cl
   const auto id = co_await reach(client);
   if (!id) co_return id.error();
   Bus bus{client, *id};
+  const auto shared = std::make_shared<const Component>(component);
   if (component.kind == connect::Kind::sink && !component.from_earliest) {
     log::info(
         "localrun",
@@ -61,7 +62,7 @@ aio::Task<Result<void>> local_run(const Component& component, client::Options cl
   };
   for (unsigned i = 0; i < component.parallelism; ++i) {
     const auto strand = threads.next();
-    instances.emplace_back(strand, make_instance(component, i, bus, strand));
+    instances.emplace_back(strand, make_instance(shared, i, bus, strand));
     gate.spawn("instance", serve(strand, instances.back().second));
   }
   bool stopped = false;

@@ -160,6 +160,7 @@ aio::Task<void> SinkInstance::pump(Lane& lane) {
     records->records = std::move((*messages)->list);
     for (const auto& record : records->records) entry->bytes += record.value.size();
     entry->records = records;
+    last_received_ms_ = aio::wall_ms();
     counters_.received += entry->open;
     counters_.in_flight += entry->open;
     in_flight_bytes_ += entry->bytes;
@@ -241,6 +242,8 @@ void SinkInstance::settled(const std::shared_ptr<Entry>& entry, const std::vecto
   }
   if (!again.empty() && !work_->closing()) {
     counters_.retries += again.size();
+    note_failure(fmt::format("{} (attempt {}): {}", place(*entry, again.front()), most_attempts,
+                             why_again->text()));
     log::warn(label(), "{} of {} records are tried again (attempt {}, first is {}): {}",
               again.size(), chosen.size(), most_attempts + 1, place(*entry, again.front()),
               why_again->text());
@@ -268,6 +271,7 @@ aio::Task<void> SinkInstance::retry(std::shared_ptr<Entry> entry, std::vector<ui
 // ---- records the target will never take
 
 void SinkInstance::reject(const std::shared_ptr<Entry>& entry, uint32_t record, const Error& why) {
+  note_failure(fmt::format("{} was rejected: {}", place(*entry, record), why.text()));
   const auto fallback = component_.guarantee == connect::Guarantee::effectively_once
                             ? OnReject::stop
                             : OnReject::dead_letter;

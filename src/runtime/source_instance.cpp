@@ -67,6 +67,7 @@ void SourceInstance::send(client::TopicProducer& producer, connect::SourceBatch 
                          .event_time = record.event_time});
   }
   const size_t count = batch.records.size();
+  last_received_ms_ = aio::wall_ms();
   counters_.received += count;
   counters_.in_flight += count;
   // The producer copies: the batch's buffers are free when this returns.
@@ -78,6 +79,7 @@ void SourceInstance::send(client::TopicProducer& producer, connect::SourceBatch 
     } else {
       (id.error().cancelled() ? self->counters_.returned : self->counters_.skipped) += count;
       if (!id.error().cancelled()) {
+        self->note_failure(fmt::format("{} records were not stored: {}", count, id.error().text()));
         log::warn(self->label(), "{} records were not stored: {}", count, id.error().text());
       }
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <string_view>
 
@@ -31,12 +32,23 @@ struct Counters {
   uint64_t retries = 0;
   uint64_t in_flight = 0;
   uint64_t restarts = 0;
+  uint64_t failures = 0;  // everything that ever stood in Status::failures
+
+  bool operator==(const Counters&) const = default;
+};
+
+// Something that went wrong: with a record, or with a whole life.
+struct Failure {
+  std::string text;
+  int64_t at_ms = 0;  // milliseconds since 1970
 };
 
 struct Status {
   State state = State::starting;
   std::string reason;  // of retrying and failed
   Counters counters;
+  std::deque<Failure> failures;  // the last ten
+  int64_t last_received_ms = 0;  // milliseconds since 1970; 0: never
 };
 
 }  // namespace hulse::runtime

@@ -78,7 +78,8 @@ class SinkInstances : public BusTest {
       const auto executor = co_await aio::asio::this_coro::executor;
       bus_.client.service_url = broker_->service_url();
       bus_.id = "bus";
-      const auto instance = runtime::make_instance(component_, 0, bus_, executor);
+      const auto instance = runtime::make_instance(
+          std::make_shared<const runtime::Component>(component_), 0, bus_, executor);
       aio::Gate gate(executor);
       gate.spawn("instance", instance->run());
       const auto limit = aio::Clock::now() + 30s;
@@ -283,7 +284,8 @@ TEST_F(SinkInstances, PartitionsThatComeLaterAreReadFromTheirBeginning) {
     const auto executor = co_await aio::asio::this_coro::executor;
     bus_.client.service_url = broker_->service_url();
     bus_.id = "bus";
-    const auto instance = runtime::make_instance(component_, 0, bus_, executor);
+    const auto instance = runtime::make_instance(
+        std::make_shared<const runtime::Component>(component_), 0, bus_, executor);
     aio::Gate gate(executor);
     gate.spawn("instance", instance->run());
     const auto written = [&](uint64_t count) -> aio::Task<void> {

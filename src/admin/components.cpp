@@ -1,0 +1,217 @@
+// /admin/v3/sources and /admin/v3/sinks, in the singular too.
+#include <charconv>
+
+#include "admin/multipart.h"
+#include "admin/rest_common.h"
+#include "base/log.h"
+#include "connect/descriptor.h"
+
+namespace hulse::admin {
+namespace {
+
+using connect::Kind;
+using runtime::ComponentName;
+
+std::optional<Kind> kind_of(std::string_view word) {
+  if (word == "sources" || word == "source") return Kind::source;
+  if (word == "sinks" || word == "sink") return Kind::sink;
+  return std::nullopt;
+}
+
+Result<json::object> parse_config(std::string_view name, std::string_view text) {
+  boost::system::error_code error;
+  auto value = json::parse(text, error);
+  if (error) return Error(Code::invalid, fmt::format("{} is not JSON: {}", name, error.message()));
+  if (!value.is_object()) return Error(Code::invalid, fmt::format("{} is no JSON object", name));
+  return std::move(value.get_object());
+}
+
+// The configuration of a create or an update: Pulsar's form, or just the JSON.
+Result<json::object> read_config(const Call& call, Kind kind) {
+  const std::string name = kind == Kind::sink ? "sinkConfig" : "sourceConfig";
+  const auto type = aio::find_header(call.request.headers, "Content-Type");
+  if (type.starts_with("application/json")) return parse_config("the body", call.request.body);
+  const auto parts = parse_multipart(type, call.request.body);
+  if (!parts) return parts.error();
+  std::optional<json::object> config;
+  std::string url;
+  for (const auto& part : *parts) {
+    if (part.name == name) {
+      auto parsed = parse_config(name, part.body);
+      if (!parsed) return parsed.error();
+      config = std::move(*parsed);
+    } else if (part.name == "url") {
+      url = part.body;
+    } else if (part.name != "data" && part.name != "updateOptions") {
+      return Error(Code::invalid,
+                   fmt::format("the form has a part \"{}\"; {}, data, url and updateOptions are "
+                               "known",
+                               part.name, name));
+    }
+  }
+  if (!config) {
+    if (url.empty()) return Error(Code::invalid, fmt::format("the form has no part {}", name));
+    config.emplace();
+  }
+  if (!url.empty()) (*config)["archive"] = url;
+  return std::move(*config);
+}
+
+json::array failures(const runtime::Status& status) {
+  json::array out;
+  for (auto at = status.failures.rbegin(); at != status.failures.rend(); ++at)
+    out.push_back(json::object{{"exceptionString", at->text}, {"timestampMs", at->at_ms}});
+  return out;
+}
+
+// Pulsar's fields, and ours in an object of their own.
+json::object show(Kind kind, const runtime::Status& status, const std::string& worker) {
+  const bool sink = kind == Kind::sink;
+  const auto& counters = status.counters;
+  json::object out{{"running", status.state == runtime::State::running},
+                   {"error", status.state == runtime::State::running ? "" : status.reason},
+                   {"numRestarts", counters.restarts}};
+  out[sink ? "numReadFromPulsar" : "numReceivedFromSource"] = counters.received;
+  out["numSystemExceptions"] = 0;
+  out["latestSystemExceptions"] = json::array();
+  out[sink ? "numSinkExceptions" : "numSourceExceptions"] = counters.failures;
+  out[sink ? "latestSinkExceptions" : "latestSourceExceptions"] = failures(status);
+  out[sink ? "numWrittenToSink" : "numWritten"] = counters.written;
+  out["lastReceivedTime"] = status.last_received_ms;
+  out["workerId"] = worker;
+  out["hulse"] = json::object{{"state", runtime::to_string(status.state)},
+                              {"reason", status.reason},
+                              {"received", counters.received},
+                              {"written", counters.written},
+                              {"deadLettered", counters.dead_lettered},
+                              {"skipped", counters.skipped},
+                              {"returned", counters.returned},
+                              {"inFlight", counters.in_flight},
+                              {"retries", counters.retries}};
+  return out;
+}
+
+Answer show_status(const Call& call, Kind kind, ComponentName name,
+                   std::optional<unsigned> instance) {
+  const auto all = co_await call.worker.status(kind, name);
+  if (!all) co_return refuse(all.error());
+  const auto& worker = call.worker.options().id;
+  if (instance) {
+    if (*instance >= all->size()) {
+      co_return refuse(400, fmt::format("there is no instance {}: there are {}, counted from 0",
+                                        *instance, all->size()));
+    }
+    co_return answer(show(kind, (*all)[*instance].status, worker));
+  }
+  size_t running = 0;
+  json::array instances;
+  for (const auto& one : *all) {
+    running += one.status.state == runtime::State::running ? 1 : 0;
+    instances.push_back(
+        json::object{{"instanceId", one.index}, {"status", show(kind, one.status, worker)}});
+  }
+  co_return answer(json::object{
+      {"numInstances", all->size()}, {"numRunning", running}, {"instances", std::move(instances)}});
+}
+
+Answer handle_builtin(const Call& call, Kind kind) {
+  const bool sink = kind == Kind::sink;
+  const std::string_view list = sink ? "builtinsinks" : "builtinsources";
+  if (call.get() && call.is(3, {list})) co_return answer(connector_definitions(kind));
+  if (call.get() && call.is(3, {list, "*", "configdefinition"})) {
+    const auto* connector = connect::find(kind, call.parts[4]);
+    if (connector == nullptr) {
+      co_return refuse(404, fmt::format("builtin {} does not exist: {}", connect::to_string(kind),
+                                        call.parts[4]));
+    }
+    co_return answer(config::definition(connector->fields));
+  }
+  // They are part of the program: there is nothing to read anew.
+  if (call.post() && call.is(3, {sink ? "reloadBuiltInSinks" : "reloadBuiltInSources"}))
+    co_return no_content();
+  co_return std::nullopt;
+}
+
+// What an update changed goes into a header: Pulsar's clients expect no body.
+aio::HttpResponse told(const std::vector<std::string>& lines, std::string_view header,
+                       bool dry_run) {
+  if (dry_run) {
+    json::array list;
+    for (const auto& line : lines) list.emplace_back(line);
+    return answer(json::object{{header == "Hulse-Changes" ? "changes" : "notes", std::move(list)}});
+  }
+  auto response = no_content();
+  if (!lines.empty()) {
+    json::array list;
+    for (const auto& line : lines) list.emplace_back(line);
+    response.headers.emplace_back(header, json::serialize(list));
+  }
+  return response;
+}
+
+Answer handle_one(const Call& call, Kind kind, ComponentName name) {
+  if (call.get()) {
+    const auto shown = call.worker.config(kind, name);
+    co_return shown ? answer(*shown) : refuse(shown.error());
+  }
+  if (call.del()) {
+    const auto removed = co_await call.worker.remove(kind, name, call.flag("dropSubscription"));
+    co_return removed ? no_content() : refuse(removed.error());
+  }
+  if (!call.post() && !call.put()) co_return std::nullopt;
+  auto config = read_config(call, kind);
+  if (!config) co_return refuse(config.error());
+  const bool dry_run = call.flag("dryRun");
+  if (call.post()) {
+    const auto notes = co_await call.worker.create(kind, name, std::move(*config), dry_run);
+    co_return notes ? told(*notes, "Hulse-Notes", dry_run) : refuse(notes.error());
+  }
+  const auto changes = co_await call.worker.update(kind, name, std::move(*config), dry_run);
+  co_return changes ? told(*changes, "Hulse-Changes", dry_run) : refuse(changes.error());
+}
+
+std::optional<runtime::Verb> verb_of(std::string_view word) {
+  if (word == "start") return runtime::Verb::start;
+  if (word == "stop") return runtime::Verb::stop;
+  if (word == "restart") return runtime::Verb::restart;
+  return std::nullopt;
+}
+
+}  // namespace
+
+Answer handle_components(Call& call) {
+  const auto& parts = call.parts;
+  if (parts.size() < 4 || parts[1] != "v3") co_return std::nullopt;
+  const auto kind = kind_of(parts[2]);
+  if (!kind) co_return std::nullopt;
+  auto builtin = co_await handle_builtin(call, *kind);
+  if (builtin) co_return builtin;
+  if (parts.size() == 5 && call.get()) {
+    const auto names = call.worker.list(*kind, parts[3], parts[4]);
+    if (!names) co_return refuse(names.error());
+    json::array list;
+    for (const auto& name : *names) list.emplace_back(name);
+    co_return answer(list);
+  }
+  if (parts.size() < 6) co_return std::nullopt;
+  const ComponentName name{parts[3], parts[4], parts[5]};
+  if (parts.size() == 6) co_return co_await handle_one(call, *kind, name);
+  std::optional<unsigned> instance;
+  if (parts.size() == 8) {
+    unsigned index = 0;
+    const auto& text = parts[6];
+    const auto* end = text.data() + text.size();
+    if (std::from_chars(text.data(), end, index).ptr != end || text.empty())
+      co_return refuse(400, fmt::format("\"{}\" is no instance: a number from 0 on", text));
+    instance = index;
+  }
+  if (parts.size() > 8) co_return std::nullopt;
+  const auto& what = parts.back();
+  if (call.get() && what == "status") co_return co_await show_status(call, *kind, name, instance);
+  const auto verb = verb_of(what);
+  if (!call.post() || !verb) co_return std::nullopt;
+  const auto done = co_await call.worker.act(*kind, name, *verb, instance);
+  co_return done ? no_content() : refuse(done.error());
+}
+
+}  // namespace hulse::admin

@@ -1,0 +1,82 @@
+#include "admin/rest.h"
+
+#include <boost/url/parse.hpp>
+#include <boost/url/url_view.hpp>
+
+#include "admin/rest_common.h"
+
+namespace hulse::admin {
+
+bool Call::flag(const std::string& name) const {
+  const auto known = query.find(name);
+  return known != query.end() && known->second == "true";
+}
+
+bool Call::is(size_t at, std::initializer_list<std::string_view> words) const {
+  if (parts.size() != at + words.size()) return false;
+  return std::equal(
+      words.begin(), words.end(), parts.begin() + static_cast<ptrdiff_t>(at),
+      [](std::string_view word, const std::string& part) { return word == "*" || word == part; });
+}
+
+aio::HttpResponse answer(const json::value& value) {
+  return {.status = 200, .body = json::serialize(value), .content_type = "application/json"};
+}
+
+aio::HttpResponse refuse(unsigned status, std::string reason) {
+  return {.status = status,
+          .body = json::serialize(json::object{{"reason", std::move(reason)}}),
+          .content_type = "application/json"};
+}
+
+aio::HttpResponse refuse(const Error& error) {
+  unsigned status = 500;
+  switch (error.code()) {
+    case Code::invalid: status = 400; break;
+    case Code::permission: status = 401; break;
+    case Code::not_found: status = 404; break;
+    case Code::busy: status = 409; break;
+    case Code::unavailable:
+    case Code::timeout:
+    case Code::closed:
+    case Code::cancelled: status = 503; break;
+    default: break;
+  }
+  return refuse(status, error.text());
+}
+
+aio::HttpResponse no_content() { return {.status = 204}; }
+
+json::array connector_definitions(std::optional<connect::Kind> kind) {
+  json::array out;
+  for (const auto* connector : connect::registry()) {
+    if (kind && connector->kind != *kind) continue;
+    const bool sink = connector->kind == connect::Kind::sink;
+    json::object one{{"name", connector->name}, {"description", connector->description}};
+    one[sink ? "sinkClass" : "sourceClass"] = fmt::format("builtin://{}", connector->name);
+    out.push_back(std::move(one));
+  }
+  return out;
+}
+
+bool serves(std::string_view path) {
+  return path.starts_with("/admin/v3/") || path == "/admin/v2/worker" ||
+         path.starts_with("/admin/v2/worker/") || path.starts_with("/admin/v2/worker-stats/");
+}
+
+aio::Task<aio::HttpResponse> handle(runtime::Worker& worker, Address address,
+                                    aio::HttpRequest request) {
+  Call call{worker, address, request, {}, {}};
+  if (const auto parsed = boost::urls::parse_origin_form(request.target)) {
+    for (const auto& segment : parsed->segments()) call.parts.push_back(segment);
+    for (const auto& parameter : parsed->params()) call.query[parameter.key] = parameter.value;
+  }
+  auto answered = co_await handle_components(call);
+  if (!answered) answered = co_await handle_functions(call);
+  if (!answered) answered = co_await handle_worker(call);
+  if (answered) co_return std::move(*answered);
+  co_return refuse(404, fmt::format("{} {} is not served by this version of Hulse", request.method,
+                                    request.target));
+}
+
+}  // namespace hulse::admin

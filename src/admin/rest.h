@@ -1,0 +1,25 @@
+// The REST of sources, sinks, functions and the worker: Apache Pulsar's paths, shapes and words.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "aio/http_server.h"
+#include "runtime/worker.h"
+
+namespace hulse::admin {
+
+// Where this worker answers, for those who ask for the cluster.
+struct Address {
+  std::string host;
+  uint16_t port = 0;
+};
+
+// Whether the path is one of these.
+bool serves(std::string_view path);
+
+// On the worker's strand. Whoever calls it has checked that the caller may.
+aio::Task<aio::HttpResponse> handle(runtime::Worker& worker, Address address,
+                                    aio::HttpRequest request);
+
+}  // namespace hulse::admin

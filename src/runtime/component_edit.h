@@ -1,0 +1,35 @@
+// Component configurations as users send and see them: what an update makes of one, and what may be
+// shown of it. Objects are a SinkConfig's or a SourceConfig's.
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "runtime/component.h"
+
+namespace hulse::runtime {
+
+// `given` over `stored`, field by field: a given field wins, `resources` is merged one level
+// deeper, `configs` and `secrets` are replaced whole; null takes a field out. A secret given as it
+// is shown keeps its value. Names stay.
+boost::json::object merge_component(connect::Kind kind, const boost::json::object& stored,
+                                    const boost::json::object& given);
+
+// A component and the configuration it was made of.
+struct Configured {
+  const Component& component;
+  const boost::json::object& config;
+};
+
+// What is different in effect: "parallelism: 1 -> 2", secrets without their values. Refused
+// (Code::invalid) when there is nothing, and when a sink's inputs or subscription differ, which
+// would lose its position.
+Result<std::vector<std::string>> component_changes(const Configured& before,
+                                                   const Configured& after);
+
+// As GET answers it: defaults filled in, topics in full, nothing secret.
+boost::json::object shown_component(const Component& component, const boost::json::object& stored);
+
+}  // namespace hulse::runtime
