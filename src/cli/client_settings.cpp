@@ -71,47 +71,88 @@ void add_local_run_flags(CLI::App& app, ClientWords& words) {
                  "Certificates to trust (PEM); without it the system's");
 }
 
-Result<client::Options> client_options(const ClientWords& words) {
-  std::string path = words.conf;
-  const char* from_environment = std::getenv("PULSAR_CLIENT_CONF");
-  if (path.empty() && from_environment != nullptr) path = from_environment;
-  Settings settings;
-  if (!path.empty()) {
+namespace {
+
+// Flags over the file they name, or the one the environment names.
+class Chooser {
+ public:
+  static Result<Chooser> make(std::string path) {
+    const char* from_environment = std::getenv("PULSAR_CLIENT_CONF");
+    if (path.empty() && from_environment != nullptr) path = from_environment;
+    Chooser out;
+    if (path.empty()) return out;
     auto read = read_conf(path);
     if (!read) return read.error();
-    settings = std::move(*read);
+    out.settings_ = std::move(*read);
+    return out;
   }
-  const auto choose = [&](const std::optional<std::string>& flag, const char* key) {
+
+  std::string text(const std::optional<std::string>& flag, const char* key) const {
     if (flag) return *flag;
-    const auto known = settings.find(key);
-    return known == settings.end() ? std::string() : known->second;
-  };
-  const auto choose_bool = [&](const std::optional<bool>& flag, const char* key,
-                               bool otherwise) -> Result<bool> {
+    const auto known = settings_.find(key);
+    return known == settings_.end() ? std::string() : known->second;
+  }
+  Result<bool> boolean(const std::optional<bool>& flag, const char* key, bool otherwise) const {
     if (flag) return *flag;
-    const auto text = choose(std::nullopt, key);
-    return text.empty() ? Result<bool>(otherwise) : parse_bool(key, text);
-  };
+    const auto given = text(std::nullopt, key);
+    return given.empty() ? Result<bool>(otherwise) : parse_bool(key, given);
+  }
+
+  // Of ClientWords and AdminWords.
+  template <class Words>
+  Result<client::Security> security(const Words& words) const {
+    client::Security out;
+    out.tls.ca_file = text(words.trust_certs, "tlsTrustCertsFilePath");
+    out.tls.cert_file = text(std::nullopt, "tlsCertificateFilePath");
+    out.tls.key_file = text(std::nullopt, "tlsKeyFilePath");
+    const auto insecure = boolean(words.allow_insecure, "tlsAllowInsecureConnection", false);
+    if (!insecure) return insecure.error();
+    const auto verify = boolean(words.verify_host, "tlsEnableHostnameVerification", true);
+    if (!verify) return verify.error();
+    out.tls.verify_certificate = !*insecure;
+    out.tls.verify_host = *verify && !*insecure;
+    const auto set = out.set_plugin(text(words.auth_plugin, "authPlugin"),
+                                    text(words.auth_params, "authParams"));
+    if (!set) return set.error();
+    return out;
+  }
+
+ private:
+  Settings settings_;
+};
+
+}  // namespace
+
+Result<client::Options> client_options(const ClientWords& words) {
+  const auto chooser = Chooser::make(words.conf);
+  if (!chooser) return chooser.error();
   client::Options options;
-  const std::string url = choose(words.url, "brokerServiceUrl");
+  const std::string url = chooser->text(words.url, "brokerServiceUrl");
   if (!url.empty()) options.service_url = url;
   if (words.use_tls && options.service_url.starts_with("pulsar://"))
     options.service_url.replace(0, std::string_view("pulsar").size(), "pulsar+ssl");
   options.listener_name = words.listener.value_or("");
-  auto& security = options.security;
-  security.tls.ca_file = choose(words.trust_certs, "tlsTrustCertsFilePath");
-  security.tls.cert_file = choose(std::nullopt, "tlsCertificateFilePath");
-  security.tls.key_file = choose(std::nullopt, "tlsKeyFilePath");
-  const auto insecure = choose_bool(words.allow_insecure, "tlsAllowInsecureConnection", false);
-  if (!insecure) return insecure.error();
-  const auto verify = choose_bool(words.verify_host, "tlsEnableHostnameVerification", true);
-  if (!verify) return verify.error();
-  security.tls.verify_certificate = !*insecure;
-  security.tls.verify_host = *verify && !*insecure;
-  const auto set = security.set_plugin(choose(words.auth_plugin, "authPlugin"),
-                                       choose(words.auth_params, "authParams"));
-  if (!set) return set.error();
+  auto security = chooser->security(words);
+  if (!security) return security.error();
+  options.security = std::move(*security);
   return options;
+}
+
+Result<AdminTarget> admin_target(const AdminWords& words) {
+  const auto chooser = Chooser::make(words.conf);
+  if (!chooser) return chooser.error();
+  AdminTarget target;
+  target.url = chooser->text(words.url, "webServiceUrl");
+  if (target.url.empty()) target.url = "http://localhost:8080";
+  if (!target.url.starts_with("http://") && !target.url.starts_with("https://")) {
+    return Error(Code::invalid,
+                 fmt::format("--admin-url {}: http:// or https:// is expected", target.url));
+  }
+  while (target.url.ends_with('/')) target.url.pop_back();
+  auto security = chooser->security(words);
+  if (!security) return security.error();
+  target.security = std::move(*security);
+  return target;
 }
 
 }  // namespace hulse::cli

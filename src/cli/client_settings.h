@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "cli/admin_client.h"
 #include "client/client.h"
 
 namespace CLI {
@@ -34,5 +35,12 @@ void add_local_run_flags(CLI::App& app, ClientWords& words);
 
 // Everything put together; flags win over the file. Code::invalid names what cannot be.
 Result<client::Options> client_options(const ClientWords& words);
+
+// The web interface of a server, and who asks.
+struct AdminTarget {
+  std::string url;  // without a slash at the end
+  client::Security security;
+};
+Result<AdminTarget> admin_target(const AdminWords& words);
 
 }  // namespace hulse::cli

@@ -1,15 +1,17 @@
 // hulse sinks|sources …: as pulsar-admin has them.
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
+#include <iostream>
 #include <map>
 
 #include "aio/run.h"
 #include "aio/signals.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/admin_client.h"
 #include "cli/client_settings.h"
 #include "cli/command_line.h"
-#include "cli/yaml.h"
+#include "cli/component_flags.h"
 #include "runtime/local_run.h"
 
 namespace hulse::cli {
@@ -17,207 +19,36 @@ namespace {
 
 namespace json = boost::json;
 
-// How the value of a flag gets into the SinkConfig or SourceConfig.
-enum class Shape { text, list, object, flag, resource };
-
-struct Flag {
-  const char* names;
-  const char* key;
-  const char* help;
-  Shape shape = Shape::text;
-};
-
-constexpr Flag kCommon[] = {
-    {"--tenant", "tenant", "Tenant of the component"},
-    {"--namespace", "namespace", "Namespace of the component"},
-    {"--name", "name", "Name of the component"},
-    {"-a,--archive", "archive",
-     "Archive of the connector; an official one runs as the built-in of its name"},
-    {"--classname,--className", "className", "Java class in the archive"},
-    {"--processing-guarantees,--processingGuarantees", "processingGuarantees",
-     "ATMOST_ONCE, ATLEAST_ONCE or EFFECTIVELY_ONCE"},
-    {"--parallelism", "parallelism", "Number of instances"},
-    {"--log-topic", "logTopic", "Topic for log lines"},
-    {"--runtime-flags", "runtimeFlags", "Flags for a JVM"},
-    {"--custom-runtime-options", "customRuntimeOptions", "JSON: retry.*, restart.*, onReject"},
-    {"--secrets", "secrets", "JSON map of secrets", Shape::object},
-    {"--cpu", "cpu", "Cores", Shape::resource},
-    {"--ram", "ram", "Bytes", Shape::resource},
-    {"--disk", "disk", "Bytes", Shape::resource},
-};
-
-constexpr Flag kSink[] = {
-    {"-t,--sink-type", "sinkType", "Name of a built-in sink (hulse connectors list)"},
-    {"-i,--inputs", "inputs", "Topics to read, separated by commas", Shape::list},
-    {"--topics-pattern,--topicsPattern", "topicsPattern", "Topics to read, as a pattern"},
-    {"--subs-name,--subsName", "sourceSubscriptionName", "Name of the subscription"},
-    {"--subs-position", "sourceSubscriptionPosition",
-     "Where a new subscription begins: Latest or Earliest"},
-    {"--custom-serde-inputs,--customSerdeInputs", "topicToSerdeClassName", "JSON map",
-     Shape::object},
-    {"--custom-schema-inputs", "topicToSchemaType", "JSON map", Shape::object},
-    {"--input-specs", "inputSpecs", "JSON map", Shape::object},
-    {"--max-redeliver-count", "maxMessageRetries",
-     "Attempts at the target before a record is rejected"},
-    {"--dead-letter-topic", "deadLetterTopic", "Where rejected records go"},
-    {"--retain-ordering,--retainOrdering", "retainOrdering", "Keep the order of each topic",
-     Shape::flag},
-    {"--retain-key-ordering", "retainKeyOrdering", "Keep the order of each key", Shape::flag},
-    {"--auto-ack", "autoAck", "Deprecated"},
-    {"--timeout-ms", "timeoutMs", "Deadline of one write, in milliseconds"},
-    {"--negative-ack-redelivery-delay-ms", "negativeAckRedeliveryDelayMs",
-     "First wait before a record is tried again"},
-    {"--cleanup-subscription", "cleanupSubscription",
-     "Remove the subscription when the sink is deleted", Shape::flag},
-    {"--transform-function", "transformFunction", "Function to apply to each record"},
-    {"--transform-function-classname", "transformFunctionClassName", "Its class"},
-    {"--transform-function-config", "transformFunctionConfig", "Its configuration"},
-};
-
-constexpr Flag kSource[] = {
-    {"-t,--source-type", "sourceType", "Name of a built-in source (hulse connectors list)"},
-    {"-o,--destination-topic-name,--destinationTopicName", "topicName", "Topic to write to"},
-    {"--producer-config", "producerConfig", "JSON map", Shape::object},
-    {"--batch-builder", "batchBuilder", "DEFAULT or KEY_BASED"},
-    {"--deserialization-classname,--deserializationClassName", "serdeClassName", "Java class"},
-    {"--schema-type", "schemaType", "Schema of the topic"},
-    {"--batch-source-config", "batchSourceConfig", "JSON map", Shape::object},
-};
-
 // Flags of a local run that a later version takes: refused, not ignored.
 constexpr const char* kNotYet[] = {"--secrets-provider-classname", "--secrets-provider-config",
                                    "--metrics-port-start", "--state-storage-service-url"};
 
-struct Words {
-  std::map<std::string, std::string> values;  // by configuration key
-  std::map<std::string, bool> flags;
-  std::map<std::string, std::string> not_yet;
-  std::string config;
-  std::string config_file;
+// ---- localrun
+
+struct LocalRun {
+  ComponentWords component;
   ClientWords client;
-};
-
-struct Command {
-  connect::Kind kind;
-  std::vector<Flag> flags;
+  std::map<std::string, std::string> not_yet;
   CLI::App* app = nullptr;
-  Words words;
-
-  const char* config_option() const {
-    return kind == connect::Kind::sink ? "--sink-config" : "--source-config";
-  }
 };
 
-void collect(std::string& problems, const std::string& text) {
-  if (!problems.empty()) problems += '\n';
-  problems += text;
-}
-
-// The flags over the file, field by field.
-json::object gather(Command& command, std::string& problems, std::vector<std::string>& notes) {
-  json::object object;
-  auto& words = command.words;
-  if (!words.config_file.empty()) {
-    auto file = read_yaml_object(words.config_file);
-    if (!file) {
-      collect(problems, file.error().with(std::string(command.config_option()) + "-file").text());
-    } else {
-      const auto known = runtime::component_keys(command.kind);
-      const bool flat =
-          !file->empty() && std::none_of(file->begin(), file->end(), [&](const auto& given) {
-            return std::find(known.begin(), known.end(), std::string_view(given.key())) !=
-                   known.end();
-          });
-      if (flat) {
-        notes.push_back(fmt::format(
-            "{} holds no {} field; it is taken as the connector's own configuration (`configs`)",
-            words.config_file,
-            command.kind == connect::Kind::sink ? "SinkConfig" : "SourceConfig"));
-        object["configs"] = std::move(*file);
-      } else {
-        object = std::move(*file);
-      }
-    }
-  }
-  if (!words.config.empty()) {
-    auto config = inline_or_file(command.config_option(), words.config);
-    const bool whole = config && (config->contains("configs") || config->contains("sinkType") ||
-                                  config->contains("sourceType") || config->contains("inputs") ||
-                                  config->contains("topicName"));
-    if (whole) {
-      collect(problems,
-              fmt::format("{}: {} describes the whole component; give it as {}-file",
-                          command.config_option(), words.config, command.config_option()));
-    } else if (config) {
-      object["configs"] = std::move(*config);
-    } else {
-      collect(problems, config.error().text());
-    }
-  }
-  for (const auto& flag : command.flags) {
-    if (flag.shape == Shape::flag) {
-      if (words.flags[flag.key]) object[flag.key] = true;
-      continue;
-    }
-    const std::string& value = words.values[flag.key];
-    if (value.empty()) continue;
-    switch (flag.shape) {
-      case Shape::object: {
-        auto parsed = inline_or_file(flag.names, value);
-        if (parsed) {
-          object[flag.key] = std::move(*parsed);
-        } else {
-          collect(problems, parsed.error().text());
-        }
-        break;
-      }
-      case Shape::resource: {
-        auto& resources = object["resources"];
-        if (!resources.is_object()) resources = json::object();
-        resources.get_object()[flag.key] = value;
-        break;
-      }
-      default: object[flag.key] = value;
-    }
-  }
-  return object;
-}
-
-// "name: required" becomes "name (--name): required": who types flags looks for flags.
-std::string with_flags(const Command& command, const std::string& problems) {
-  std::string out;
-  for (const auto line : split(problems, '\n')) {
-    std::string_view rest = line;
-    std::string text(line);
-    const size_t colon = rest.find(": required");
-    for (const auto& flag : command.flags) {
-      if (colon == std::string_view::npos || rest.substr(0, colon) != flag.key) continue;
-      std::string_view names = flag.names;
-      names = names.substr(names.find("--"));
-      text =
-          fmt::format("{} ({}){}", flag.key, names.substr(0, names.find(',')), rest.substr(colon));
-    }
-    out += out.empty() ? text : "\n" + text;
-  }
-  return out;
-}
-
-Result<void> local_run(Command& command) {
+Result<void> local_run(LocalRun& words) {
   std::string problems;
   std::vector<std::string> notes;
-  for (const auto& word : command.app->remaining())
-    collect(problems, unknown_option(*command.app, word));
-  for (const auto& [names, value] : command.words.not_yet) {
+  for (const auto& word : words.app->remaining())
+    collect(problems, unknown_option(*words.app, word));
+  for (const auto& [names, value] : words.not_yet) {
     if (!value.empty())
       collect(problems,
               fmt::format("{}: this version of Hulse does not have it yet", split(names, ',')[0]));
   }
-  const auto object = gather(command, problems, notes);
-  auto component = runtime::parse_component(command.kind, object, notes);
+  const auto object = gather(words.component, problems, notes);
+  auto component = runtime::parse_component(words.component.kind, object, notes);
   // A configuration that could not be read is the cause; what it would have held is not missing.
   const bool unread = !problems.empty() && !component && object.empty();
-  if (!component && !unread) collect(problems, with_flags(command, component.error().text()));
-  auto client = client_options(command.words.client);
+  if (!component && !unread)
+    collect(problems, with_flags(words.component, component.error().text()));
+  auto client = client_options(words.client);
   if (!client) collect(problems, client.error().text());
   if (!problems.empty()) return Error(Code::invalid, problems);
   for (const auto& note : notes) log::info("localrun", "{}", note);
@@ -226,51 +57,293 @@ Result<void> local_run(Command& command) {
   return aio::run(aio::until_signal(runtime::local_run(*component, *client, threads)));
 }
 
-void add_kind(CLI::App& app, Action& action, connect::Kind kind) {
-  const bool sink = kind == connect::Kind::sink;
-  const std::string word = sink ? "sink" : "source";
-  auto* group =
-      app.add_subcommand(word + "s", sink ? "Take records out of topics into other systems"
-                                          : "Bring records from other systems into topics");
-  group->alias(word);
-  group->require_subcommand(1);
-
-  auto command = std::make_shared<Command>();
-  command->kind = kind;
-  command->flags.assign(std::begin(kCommon), std::end(kCommon));
-  if (sink) {
-    command->flags.insert(command->flags.end(), std::begin(kSink), std::end(kSink));
-  } else {
-    command->flags.insert(command->flags.end(), std::begin(kSource), std::end(kSource));
-  }
-  auto* run =
-      group->add_subcommand("localrun", "Run a " + word + " in this process until it is stopped");
-  command->app = run;
+void add_local_run(CLI::App& group, Action& action, connect::Kind kind) {
+  auto words = std::make_shared<LocalRun>();
+  words->component.kind = kind;
+  auto* run = group.add_subcommand(
+      "localrun",
+      fmt::format("Run a {} in this process until it is stopped", connect::to_string(kind)));
+  words->app = run;
   run->allow_extras();
-  for (const auto& flag : command->flags) {
-    if (flag.shape == Shape::flag) {
-      run->add_flag(flag.names, command->words.flags[flag.key], flag.help);
-    } else {
-      run->add_option(flag.names, command->words.values[flag.key], flag.help);
-    }
+  add_component_flags(*run, words->component);
+  add_local_run_flags(*run, words->client);
+  for (const char* names : kNotYet) run->add_option(names, words->not_yet[names])->group("");
+  run->callback([words, &action] { action = [words] { return local_run(*words); }; });
+}
+
+// ---- what is created on a server
+
+// Of one group of commands.
+struct Group {
+  connect::Kind kind;
+  std::shared_ptr<AdminWords> admin;
+  Action& action;
+
+  std::string word() const { return std::string(connect::to_string(kind)); }
+  std::string base() const { return fmt::format("/admin/v3/{}", word()); }
+};
+
+struct Name {
+  std::string tenant = "public";
+  std::string name_space = "default";
+  std::string name;
+  std::string instance;  // empty: all
+
+  std::string path() const {
+    return fmt::format("/{}/{}/{}", url_encode(tenant), url_encode(name_space), url_encode(name));
   }
-  const std::string option = command->config_option();
-  const std::string camel = sink ? "--sinkConfig" : "--sourceConfig";
-  run->add_option(option + "," + camel, command->words.config,
-                  "The connector's configuration: JSON, or the name of a YAML or JSON file");
-  run->add_option(option + "-file," + camel + "File", command->words.config_file,
-                  sink ? "YAML file of a SinkConfig" : "YAML file of a SourceConfig");
-  add_local_run_flags(*run, command->words.client);
-  for (const char* names : kNotYet)
-    run->add_option(names, command->words.not_yet[names])->group("");
-  run->callback([command, &action] { action = [command] { return local_run(*command); }; });
+};
+
+void add_name(CLI::App& app, Name& name, const Group& group, bool with_instance) {
+  app.add_option("--tenant", name.tenant, "Tenant of the " + group.word());
+  app.add_option("--namespace", name.name_space, "Namespace of the " + group.word());
+  app.add_option("--name", name.name, "Name of the " + group.word());
+  if (with_instance) app.add_option("--instance-id", name.instance, "One instance, from 0 on");
+}
+
+Result<void> check_name(const Group& group, const Name& name) {
+  if (!name.name.empty()) return {};
+  return Error(Code::invalid,
+               fmt::format("You must specify a name for the {} (--name)", group.word()));
+}
+
+// Lists that came in a header or a body.
+void print_lines(const json::value& list, const char* before) {
+  if (!list.is_array()) return;
+  for (const auto& line : list.get_array()) {
+    if (line.is_string()) std::cout << before << std::string_view(line.get_string()) << "\n";
+  }
+}
+
+struct Edit {
+  Group group;
+  ComponentWords component;
+  bool dry_run = false;
+  bool update = false;
+  std::string auth_data;  // --update-auth-data
+  CLI::App* app = nullptr;
+};
+
+Result<void> edit(Edit& words) {
+  std::string problems;
+  std::vector<std::string> notes;
+  for (const auto& word : words.app->remaining())
+    collect(problems, unknown_option(*words.app, word));
+  auto config = gather(words.component, problems, notes);
+  Name name;
+  const auto text = [&](const char* key, std::string& to) {
+    const auto* value = config.if_contains(key);
+    if (value != nullptr && value->is_string()) to = value->get_string();
+  };
+  text("tenant", name.tenant);
+  text("namespace", name.name_space);
+  text("name", name.name);
+  const auto named = check_name(words.group, name);
+  if (!named) collect(problems, named.error().text());
+  if (!problems.empty()) return Error(Code::invalid, problems);
+  for (const auto& note : notes) std::cerr << "note: " << note << "\n";
+  // As pulsar-admin sends it: a type is the archive of a built-in.
+  const std::string type = words.group.word() + "Type";
+  if (const auto* given = config.if_contains(type); given && given->is_string()) {
+    if (config.contains("archive")) {
+      return Error(Code::invalid, fmt::format("Cannot specify both archive and {0}-type (--archive "
+                                              "and --{0}-type)",
+                                              words.group.word()));
+    }
+    config["archive"] = "builtin://" + std::string(given->get_string());
+    config.erase(type);
+  }
+  Form form;
+  form.add_json(words.group.word() + "Config", json::serialize(config));
+  if (words.update) form.add_json("updateOptions", R"({"updateAuthData":false})");
+  const std::string path = words.group.base() + name.path() + (words.dry_run ? "?dryRun=true" : "");
+  const auto answer = call(*words.group.admin, words.update ? "PUT" : "POST", path, form);
+  if (!answer) {
+    if (answer.error().code() != Code::invalid) return answer.error();
+    return Error(Code::invalid, with_flags(words.component, answer.error().text()));
+  }
+  if (words.dry_run) {
+    std::cout << "Nothing is wrong with it; nothing was done (--dry-run)\n";
+    boost::system::error_code error;
+    const auto told = json::parse(answer->body, error);
+    if (!error && told.is_object()) {
+      for (const char* key : {"notes", "changes"}) {
+        if (const auto* list = told.get_object().if_contains(key)) print_lines(*list, "  ");
+      }
+    }
+    return {};
+  }
+  std::cout << (words.update ? "Updated successfully\n" : "Created successfully\n");
+  for (const char* header : {"Hulse-Notes", "Hulse-Changes"}) {
+    boost::system::error_code error;
+    const auto list = json::parse(std::string(aio::find_header(answer->headers, header)), error);
+    if (!error) print_lines(list, "  ");
+  }
+  return {};
+}
+
+void add_edit(CLI::App& app, const Group& group, bool update) {
+  auto words = std::make_shared<Edit>(Edit{group, {group.kind}});
+  auto* command =
+      app.add_subcommand(update ? "update" : "create",
+                         update ? fmt::format("Change a {}; what is not given stays", group.word())
+                                : fmt::format("Create a {} on the server", group.word()));
+  words->app = command;
+  words->update = update;
+  command->allow_extras();
+  add_component_flags(*command, words->component);
+  add_admin_flags(*command, *group.admin);
+  command->add_flag("--dry-run", words->dry_run, "Only say what is wrong, or what would change");
+  if (update)
+    command->add_option("--update-auth-data", words->auth_data)->expected(0, 1)->group("");
+  command->callback([words, &action = group.action] { action = [words] { return edit(*words); }; });
+}
+
+// A command that takes a name, asks once, and prints.
+using Ask = std::function<Result<void>(const Group& group, const Name& name)>;
+
+CLI::App* add_ask(CLI::App& app, const Group& group, const char* names, const std::string& help,
+                  bool with_instance, Ask ask) {
+  const auto words = split(names, ',');
+  auto* command = app.add_subcommand(std::string(words[0]), help);
+  for (size_t i = 1; i < words.size(); ++i) command->alias(std::string(words[i]));
+  auto name = std::make_shared<Name>();
+  add_name(*command, *name, group, with_instance);
+  add_admin_flags(*command, *group.admin);
+  command->callback([=, &action = group.action] {
+    action = [=]() -> Result<void> {
+      const auto named = check_name(group, *name);
+      return named ? ask(group, *name) : named;
+    };
+  });
+  return command;
+}
+
+Result<void> print_json(const Group& group, const std::string& path) {
+  const auto answer = call(*group.admin, "GET", path);
+  if (!answer) return answer.error();
+  boost::system::error_code error;
+  const auto value = json::parse(answer->body, error);
+  if (error) return Error(Code::corrupt, "the server's answer is not JSON: " + error.message());
+  std::cout << pretty(value) << "\n";
+  return {};
+}
+
+std::string with_instance(const Group& group, const Name& name, const char* what) {
+  return group.base() + name.path() + (name.instance.empty() ? "" : "/" + name.instance) + "/" +
+         what;
+}
+
+Result<void> available(const Group& group) {
+  const auto answer =
+      call(*group.admin, "GET", fmt::format("{}/builtin{}s", group.base(), group.word()));
+  if (!answer) return answer.error();
+  boost::system::error_code error;
+  const auto list = json::parse(answer->body, error);
+  if (error || !list.is_array()) return Error(Code::corrupt, "the server's answer is no list");
+  for (const auto& one : list.get_array()) {
+    if (!one.is_object()) continue;
+    for (const char* key : {"name", "description"}) {
+      const auto* text = one.get_object().if_contains(key);
+      if (text != nullptr && text->is_string())
+        std::cout << std::string_view(text->get_string()) << "\n";
+    }
+    std::cout << "----------------------------------------\n";
+  }
+  return {};
+}
+
+void add_simple(CLI::App& app, const Group& group, const std::string& name, const std::string& help,
+                std::function<Result<void>(const Group&)> act) {
+  auto* command = app.add_subcommand(name, help);
+  add_admin_flags(*command, *group.admin);
+  command->callback([=, &action = group.action] { action = [=] { return act(group); }; });
+}
+
+void add_list(CLI::App& app, const Group& group) {
+  auto name = std::make_shared<Name>();
+  auto* command = app.add_subcommand("list", fmt::format("The {}s of a namespace", group.word()));
+  command->add_option("--tenant", name->tenant, "Tenant");
+  command->add_option("--namespace", name->name_space, "Namespace");
+  add_admin_flags(*command, *group.admin);
+  command->callback([=, &action = group.action] {
+    action = [=] {
+      return print_json(group, fmt::format("{}/{}/{}", group.base(), url_encode(name->tenant),
+                                           url_encode(name->name_space)));
+    };
+  });
+}
+
+void add_delete(CLI::App& app, const Group& group) {
+  const auto drop = std::make_shared<bool>(false);
+  auto* command = add_ask(
+      app, group, "delete", fmt::format("Stop and delete a {}", group.word()), false,
+      [drop](const Group& of, const Name& name) -> Result<void> {
+        const auto answer = call(*of.admin, "DELETE",
+                                 of.base() + name.path() + (*drop ? "?dropSubscription=true" : ""));
+        if (!answer) return answer.error();
+        // The words scripts know.
+        std::cout << (of.kind == connect::Kind::sink ? "Deleted successfully\n"
+                                                     : "Delete source successfully\n");
+        return {};
+      });
+  if (group.kind == connect::Kind::sink) {
+    command->add_flag("--drop-subscription", *drop,
+                      "Drop its subscription now, not when it has not come back for a while");
+  }
+}
+
+void add_kind(CLI::App& app, Action& action, connect::Kind kind,
+              const std::shared_ptr<AdminWords>& admin) {
+  const Group group{kind, admin, action};
+  const std::string word = group.word();
+  auto* commands = app.add_subcommand(
+      word + "s", kind == connect::Kind::sink ? "Take records out of topics into other systems"
+                                              : "Bring records from other systems into topics");
+  commands->alias(word);
+  commands->require_subcommand(1);
+  commands->fallthrough();  // --admin-url and its kind stand anywhere
+  add_local_run(*commands, action, kind);
+  add_edit(*commands, group, false);
+  add_edit(*commands, group, true);
+  add_delete(*commands, group);
+  add_list(*commands, group);
+  add_ask(
+      *commands, group, "get", "Show its configuration", false,
+      [](const Group& of, const Name& name) { return print_json(of, of.base() + name.path()); });
+  add_ask(*commands, group, "status,getstatus", "Show what its instances do", true,
+          [](const Group& of, const Name& name) {
+            return print_json(of, with_instance(of, name, "status"));
+          });
+  constexpr std::pair<const char*, const char*> kVerbs[] = {
+      {"start", "Started"}, {"stop", "Stopped"}, {"restart", "Restarted"}};
+  for (const auto& [verb, done] : kVerbs) {
+    add_ask(*commands, group, verb, fmt::format("{} it, or one instance", verb), true,
+            [path = verb, said = done](const Group& of, const Name& name) -> Result<void> {
+              const auto answer = call(*of.admin, "POST", with_instance(of, name, path));
+              if (!answer) return answer.error();
+              std::cout << said << " successfully\n";
+              return {};
+            });
+  }
+  add_simple(*commands, group, "available-" + word + "s", "The built-in ones of the server",
+             available);
+  add_simple(*commands, group, "reload", "Make the server look for built-in ones again",
+             [](const Group& of) -> Result<void> {
+               const auto path = fmt::format("{}/reloadBuiltIn{}", of.base(),
+                                             of.kind == connect::Kind::sink ? "Sinks" : "Sources");
+               const auto answer = call(*of.admin, "POST", path);
+               return answer ? Result<void>() : Result<void>(answer.error());
+             });
 }
 
 }  // namespace
 
 void add_component_commands(CLI::App& app, Action& action) {
-  add_kind(app, action, connect::Kind::sink);
-  add_kind(app, action, connect::Kind::source);
+  const auto admin = std::make_shared<AdminWords>();
+  add_admin_flags(app, *admin);
+  add_kind(app, action, connect::Kind::sink, admin);
+  add_kind(app, action, connect::Kind::source, admin);
 }
 
 }  // namespace hulse::cli

@@ -207,11 +207,14 @@ const connect::Descriptor* choose_connector(connect::Kind kind, const Common& co
         fmt::format("Cannot specify both archive and {0}-type (--archive and --{0}-type)", word));
     return nullptr;
   }
-  if (!type.empty()) {
-    const auto* found = connect::find(kind, type);
+  constexpr std::string_view kBuiltIn = "builtin://";
+  const bool built_in = common.archive.starts_with(kBuiltIn);
+  if (!type.empty() || built_in) {
+    const std::string wanted = built_in ? common.archive.substr(kBuiltIn.size()) : type;
+    const auto* found = connect::find(kind, wanted);
     if (found == nullptr) {
-      problems.add(fmt::format("Invalid {} type '{}' -- Available {}s are: [{}]", word, type, word,
-                               available()));
+      problems.add(fmt::format("Invalid {} type '{}' -- Available {}s are: [{}]", word, wanted,
+                               word, available()));
     }
     return found;
   }
@@ -221,10 +224,8 @@ const connect::Descriptor* choose_connector(connect::Kind kind, const Common& co
     return nullptr;
   }
   if (const auto* found = connect::find_archive(kind, common.archive)) {
-    if (!common.archive.starts_with("builtin://")) {
-      notes.push_back(
-          fmt::format("{} runs as the built-in {} {}", common.archive, found->name, word));
-    }
+    notes.push_back(
+        fmt::format("{} runs as the built-in {} {}", common.archive, found->name, word));
     return found;
   }
   // An archive that names no connector ("pulsar-io-2.8.1.nar"): the configuration's keys may tell.
