@@ -71,6 +71,8 @@ aio::Task<aio::HttpResponse> handle(runtime::Worker& worker, Address address,
     for (const auto& segment : parsed->segments()) call.parts.push_back(segment);
     for (const auto& parameter : parsed->params()) call.query[parameter.key] = parameter.value;
   }
+  // A script that starts the server goes on at once.
+  co_await worker.wait_ready();
   auto answered = co_await handle_components(call);
   if (!answered) answered = co_await handle_functions(call);
   if (!answered) answered = co_await handle_worker(call);

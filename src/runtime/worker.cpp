@@ -20,6 +20,7 @@ constexpr std::string_view kPart = "worker";
 constexpr const char* kComponents = "persistent://public/functions/hulse-components";
 constexpr const char* kInstances = "persistent://public/functions/hulse-instances";
 constexpr auto kLookAfter = std::chrono::seconds(1);
+constexpr auto kReadyWait = std::chrono::seconds(10);
 
 std::string title(connect::Kind kind) { return kind == connect::Kind::sink ? "Sink" : "Source"; }
 
@@ -83,6 +84,14 @@ void Worker::start() { gate_.spawn("worker", run()); }
 
 aio::Task<void> Worker::stop() { co_await gate_.close(); }
 
+aio::Task<void> Worker::wait_ready() {
+  const auto until = aio::Clock::now() + kReadyWait;
+  while (!ready() && !trouble_ && aio::Clock::now() < until) {
+    const bool woken = co_await changed_.wait_until(until);
+    if (!woken) co_return;
+  }
+}
+
 // ---- its life
 
 aio::Task<void> Worker::run() {
@@ -94,6 +103,7 @@ aio::Task<void> Worker::run() {
       co_await look_after();
     } else if (!loaded.error().cancelled()) {
       trouble_ = loaded.error();
+      changed_.notify();
       log::warn(kPart, "sources and sinks cannot be managed yet: {}", loaded.error().text());
     }
     const bool stopping = gate_.closing();
@@ -141,6 +151,7 @@ aio::Task<Result<void>> Worker::load() {
   }
   components_ = *components;
   trouble_.reset();
+  changed_.notify();
   std::vector<std::string> names;
   for (const auto& [name, value] : components_->values()) names.push_back(name);
   if (!names.empty()) log::info(kPart, "{} components are known", names.size());

@@ -59,6 +59,8 @@ class Worker {
   void start();
   aio::Task<void> stop();
   bool ready() const { return components_ != nullptr; }
+  // Until it is ready or has said why not; for a few seconds at the most.
+  aio::Task<void> wait_ready();
   const WorkerOptions& options() const { return options_; }
 
   // Each checks everything and tells every problem. With `dry_run` nothing is done after that.
@@ -111,7 +113,7 @@ class Worker {
   const aio::Executor executor_;
   aio::Threads& threads_;
   aio::Gate gate_;
-  aio::Event changed_;  // turns were given back
+  aio::Event changed_;  // turns were given back; it is ready, or not
   std::set<std::string> turns_;
   std::unique_ptr<client::Client> client_;
   Bus bus_;
