@@ -96,6 +96,8 @@ Result<std::vector<Stored>> Store::read(TopicId topic, uint64_t from, size_t ent
   for (;;) {
     uint64_t began = 0;
     locate_in_memory(topic, from, 0, Look::around, began);
+    // The index may still name segments that only held what was trimmed.
+    from = std::max(from, extent(topic).first);
     const auto locations = locate(topic, from, entries_max);
     if (!locations) return locations.error();
     auto out = read_places(topic, *locations, bytes_max);
@@ -104,7 +106,7 @@ Result<std::vector<Stored>> Store::read(TopicId topic, uint64_t from, size_t ent
     // anew.
     uint64_t ended = 0;
     locate_in_memory(topic, from, 0, Look::around, ended);
-    if (began == ended) return out;
+    if (began == ended && extent(topic).first <= from) return out;
   }
 }
 

@@ -166,6 +166,21 @@ TEST_F(StoreTest, SealedSegmentsAreReadAndTrimmedOnesGo) {
   EXPECT_EQ(store_->extent(1).end, 2 * kCount - 1);
 }
 
+// What was trimmed before its segment was sealed is in the index all the same.
+TEST_F(StoreTest, WhoReadsFromBeforeATrimBeginsBehindIt) {
+  ASSERT_TRUE(open(64 << 10));
+  for (uint64_t i = 0; i < 10; ++i) ASSERT_TRUE(append(1, i, "gone").get());
+  store_->trim(1, 10);
+  for (uint64_t i = 0; i < 40; ++i) ASSERT_TRUE(append(2, i, std::string(5000, 'x')).get());
+  store_->trim(2, 40);
+  ASSERT_TRUE(append(1, 10, "here").get());
+  ASSERT_TRUE(change({{"after", "trim"}}));
+  const auto read = store_->read(1, 0, 100, 1000);
+  ASSERT_TRUE(read) << read.error().text();
+  ASSERT_EQ(read->size(), 1u);
+  EXPECT_EQ(read->front().index, 10u);
+}
+
 TEST_F(StoreTest, ATornEndIsCutAndWhatWasSyncedStays) {
   for (const int torn : {1, 20, 40, 60}) {
     ASSERT_TRUE(open());
