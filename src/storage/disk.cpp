@@ -224,8 +224,10 @@ Result<void> make_directory(const std::string& path) {
   const int code =
       observed([&] { return DiskChange{.op = DiskChange::Op::make_directory, .path = path}; },
                [&] { return code_of(::mkdir(path.c_str(), 0777)); });
-  if (code != 0 && code != EEXIST) return file_error(path, code).with("creating it");
-  return {};
+  if (code == EEXIST) return {};
+  if (code != 0) return file_error(path, code).with("creating it");
+  // Else a power loss takes it away with all that was synced in it.
+  return sync_directory(parent.empty() ? "." : parent.string());
 }
 
 Result<uint64_t> free_bytes(const std::string& path) {

@@ -90,7 +90,7 @@ Result<void> rename_file(const std::string& from, const std::string& to);
 Result<void> link_file(const std::string& from, const std::string& to);
 // Absent is fine.
 Result<void> remove_file(const std::string& path);
-// With its parents; there already is fine.
+// With its parents; there already is fine. Its name is durable.
 Result<void> make_directory(const std::string& path);
 // Makes the names in `path` durable.
 Result<void> sync_directory(const std::string& path);

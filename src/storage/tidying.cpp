@@ -2,7 +2,7 @@
 // those where the entries of many small topics lie mixed. A thread of its own does the copying; the
 // writer thread then changes the index from the old places to the new ones in one step.
 //
-//   1. copy the entries topic by topic into NAME.log.new, synced
+//   1. copy the entries topic by topic into NAME.log.new; it and its name are synced
 //   2. tables: the new places instead of the old, the new segment instead of the old ones; flushed
 //   3. rename to NAME.log, unlink the old segments
 //
@@ -243,8 +243,10 @@ Result<void> Store::copy_plan(Plan& plan) const {
       at += entries->size();
     }
   }
-  const auto finished = writer.finish();
+  auto finished = writer.finish();
   plan.bytes = writer.bytes();
+  // The index is about to say that it is there.
+  if (finished) finished = sync_directory(directory_.log_path());
   return finished;
 }
 
