@@ -88,17 +88,26 @@ void Store::refuse_entries(std::vector<Request>& group) {
   if (!refused.empty()) complete(refused, *full_);
 }
 
-// Writes the change set of the tables. The log has it already: without them only a restart brings
-// both together again.
-Result<void> Store::apply_tables() {
-  auto applied = tables_->apply({active_id_, write_offset_});
-  if (!applied && applied.error().code() == Code::full) {
-    if (!full_) become_full(applied.error());
-    applied = tables_->resume();
-    if (applied) applied = tables_->apply({active_id_, write_offset_});
+// What the tables are told the log has already: without them only a restart brings both together
+// again. A full disk gives up the ballast, and then there is room for it.
+Result<void> Store::with_room(const std::function<Result<void>()>& act) {
+  auto done = act();
+  if (!done && done.error().code() == Code::full) {
+    if (!full_) become_full(done.error());
+    done = tables_->resume();
+    if (done) done = act();
   }
-  if (!applied) break_down(applied.error());
-  return applied;
+  if (!done) break_down(done.error());
+  return done;
+}
+
+// Writes the change set of the tables.
+Result<void> Store::apply_tables() {
+  return with_room([this] { return tables_->apply({active_id_, write_offset_}); });
+}
+
+Result<void> Store::flush_tables() {
+  return with_room([this] { return tables_->flush(); });
 }
 
 }  // namespace hulse::storage

@@ -116,7 +116,7 @@ Result<void> File::allocate(uint64_t bytes) {
   const auto before = size();
   if (!before) return before.error();
   const int code = observed(
-      [&] { return DiskChange{.op = DiskChange::Op::truncate, .path = path_, .size = bytes}; },
+      [&] { return DiskChange{.op = DiskChange::Op::allocate, .path = path_, .size = bytes}; },
       [&] { return ::posix_fallocate(fd_, 0, static_cast<off_t>(bytes)); });
   if (code == 0) return {};
   // What was found before the room ended is given back.

@@ -22,6 +22,7 @@ struct DiskChange {
     create,    // of an empty file
     write,     // parts at offset
     truncate,  // to size, or grown with zeros up to it
+    allocate,  // room for size bytes, and at least that size
     sync,
     rename,  // path to target
     link,    // target is another name of path

@@ -296,9 +296,10 @@ void Store::complete(std::vector<Request>& group, const Result<void>& result) {
 }
 
 void Store::break_down(Error why) {
-  log::error(kPart, "{}", why.text());
+  const auto told = std::move(why).with("nothing is stored until hulse is restarted");
+  log::error(kPart, "{}", told.text());
   const std::lock_guard lock(index_mutex_);
-  broken_ = std::move(why);
+  broken_ = told;
 }
 
 std::optional<Error> Store::trouble() const {
@@ -328,12 +329,7 @@ void Store::remove_unneeded_segments() {
   }
   if (unneeded.empty()) return;
   // The tables must have durably what the segments said before the segments go.
-  if (!apply_tables()) return;
-  const auto flushed = tables_->flush();
-  if (!flushed) {
-    break_down(flushed.error());
-    return;
-  }
+  if (!apply_tables() || !flush_tables()) return;
   for (const uint64_t id : unneeded) {
     {
       const std::lock_guard lock(files_mutex_);

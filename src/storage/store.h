@@ -194,7 +194,9 @@ class Store {
   void become_full(const Error& why);
   bool regain_room();
   void refuse_entries(std::vector<Request>& group);
+  Result<void> with_room(const std::function<Result<void>()>& act);
   Result<void> apply_tables();
+  Result<void> flush_tables();
 
   // tidying.cpp
   void tidy_now_and_then();

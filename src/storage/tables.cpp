@@ -4,6 +4,7 @@
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/checkpoint.h>
 #include <rocksdb/write_batch.h>
@@ -24,6 +25,15 @@ Error to_error(const rocksdb::Status& status) {
   return Error(code, "tables: " + status.ToString());
 }
 
+// RocksDB would look for room by itself after a full disk, and refuse resume() meanwhile. The store
+// knows better when there is some.
+class NoOwnRecovery : public rocksdb::EventListener {
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status,
+                            bool* by_itself) override {
+    *by_itself = false;
+  }
+};
+
 rocksdb::Options options() {
   rocksdb::Options out;
   out.create_if_missing = true;
@@ -37,6 +47,7 @@ rocksdb::Options options() {
   out.keep_log_file_num = 2;
   out.stats_dump_period_sec = 0;
   out.stats_persist_period_sec = 0;
+  out.listeners.push_back(std::make_shared<NoOwnRecovery>());
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = rocksdb::NewLRUCache(4 << 20, 2);
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));

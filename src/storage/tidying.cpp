@@ -270,8 +270,9 @@ Result<void> Store::switch_places(Plan& plan) {
   auto applied = apply_tables();
   if (!applied) return applied;
   const std::string path = segment_path(id);
-  applied = tables_->flush();
-  if (applied) applied = rename_file(path + ".new", path);
+  applied = flush_tables();
+  if (!applied) return applied;
+  applied = rename_file(path + ".new", path);
   if (applied) applied = sync_directory(directory_.log_path());
   if (!applied) {
     break_down(applied.error());

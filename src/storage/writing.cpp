@@ -51,10 +51,14 @@ Result<void> Store::start_segment() {
   if (!allocated && !(full_ && allocated.error().code() == Code::full)) {
     return give_up(allocated.error());
   }
-  auto written = file->write(encode_segment_header(id), 0);
-  if (written) written = file->sync();
-  if (written) written = sync_directory(directory_.log_path());
+  const auto written = file->write(encode_segment_header(id), 0);
   if (!written) return give_up(written.error());
+  auto synced = file->sync();
+  if (synced) synced = sync_directory(directory_.log_path());
+  if (!synced) {
+    break_down(synced.error().with("beginning a segment"));
+    return give_up(*broken_);
+  }
   active_file_ = std::move(*file);
   active_limit_ = bytes;
   write_offset_ = kSegmentHeaderSize;
@@ -104,8 +108,8 @@ Result<void> Store::roll_segment() {
   auto ended = active_file_.truncate(write_offset_);
   if (ended) ended = active_file_.sync();
   if (!ended) {
-    break_down(ended.error());
-    return ended;
+    break_down(ended.error().with("ending a segment"));
+    return *broken_;
   }
   const uint64_t bytes = write_offset_;
   const auto started = start_segment();
@@ -182,7 +186,7 @@ Result<void> Store::write_group(std::vector<Request>& group) {
   if (!synced) {
     // The kernel may have dropped what it could not write: trying again would only look like
     // success.
-    break_down(synced.error().with("syncing the log; nothing is stored until hulse is restarted"));
+    break_down(synced.error().with("syncing the log"));
     return *broken_;
   }
   write_offset_ = at;

@@ -2,15 +2,13 @@
 // what was promised is there all the same.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <filesystem>
 #include <iostream>
-#include <optional>
+#include <thread>
 
-#include "base/log.h"
+#include "fault_test.h"
 #include "observed_tables.h"
 #include "promises.h"
 #include "recording_disk.h"
@@ -18,15 +16,8 @@
 
 namespace hulse::storage {
 namespace {
-namespace fs = std::filesystem;
 
-constexpr size_t kSegmentBytes = 64 << 10;
 constexpr int kMomentsOfALife = 12;
-
-uint64_t setting(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 0);
-}
 
 struct Moment {
   Image image;
@@ -34,29 +25,8 @@ struct Moment {
   std::string words;
 };
 
-class PowerLoss : public testing::Test {
+class PowerLoss : public FaultTest {
  protected:
-  PowerLoss() {
-    std::string name = fs::exists("/dev/shm") ? "/dev/shm/hulse-power-XXXXXX"
-                                              : fs::temp_directory_path() / "hulse-power-XXXXXX";
-    work_ = ::mkdtemp(name.data());
-    log::set_level(log::Level::off);  // thousands of damaged entries are named, on purpose
-    std::cout << "seed " << seed_ << " (HULSE_FAULT_SEED)\n";
-  }
-  ~PowerLoss() override {
-    observe_disk(nullptr);
-    log::set_level(log::Level::info);
-    fs::remove_all(work_);
-  }
-
-  static Options options(const std::string& path) {
-    return {.path = path,
-            .segment_bytes = kSegmentBytes,
-            .ballast_bytes = 1 << 20,
-            .tidy_every = {},
-            .garbage_bytes_max = 4 * kSegmentBytes};
-  }
-
   // One run of a store from what the last moment left, under load, with its moments.
   std::vector<Moment> live(const Moment& start, RecordingDisk& disk, uint64_t requests) {
     const std::string root = work_ + "/running";
@@ -178,15 +148,12 @@ class PowerLoss : public testing::Test {
     return sum;
   }
 
-  const uint64_t seed_ = setting("HULSE_FAULT_SEED", std::random_device()());
-  std::mt19937_64 random_{seed_};
   std::mt19937_64 random_moment_{seed_ + 1};  // under the lock of the moments
   uint64_t life_ = 0;
-  std::string work_;
 };
 
 TEST_F(PowerLoss, LosesNothingThatWasPromised) {
-  const auto sum = lives(setting("HULSE_FAULT_ROUNDS", 12), nullptr);
+  const auto sum = lives(12 * rounds_, nullptr);
   EXPECT_TRUE(sum.findings.empty()) << sum.findings.front();
   std::cout << sum.moments << " power losses, " << sum.entries
             << " entries promised: nothing lost\n";

@@ -41,6 +41,9 @@ struct Promises {
   // What the store does not hold though it was promised, or holds though nobody asked for it.
   // Empty when all is well.
   std::vector<std::string> broken_by(const Store& store) const;
+  // For a damaged store: how many promised entries of a topic it says are damaged. One that is
+  // passed over in silence or has wrong bytes is a failure of the test.
+  uint64_t told_or_right(const Store& store, size_t topic, const std::string& words) const;
 };
 
 class Load {

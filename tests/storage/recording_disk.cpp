@@ -25,7 +25,8 @@ uint64_t mixed(uint64_t value) {
 // What a file's bytes become.
 struct RecordingDisk::DataChange {
   uint64_t sequence = 0;
-  std::optional<uint64_t> size;  // a truncation; else bytes at offset
+  std::optional<uint64_t> size;  // instead of bytes at offset
+  bool grows = false;            // to that size, and never shrinks
   uint64_t offset = 0;
   std::string bytes;
 };
@@ -141,7 +142,7 @@ void RecordingDisk::rename(const DiskChange& change) {
 
 void RecordingDisk::apply(const DataChange& change, std::string& content) {
   if (change.size) {
-    content.resize(*change.size);
+    content.resize(change.grows ? std::max<size_t>(content.size(), *change.size) : *change.size);
     return;
   }
   content.resize(std::max<size_t>(content.size(), change.offset + change.bytes.size()));
@@ -171,6 +172,7 @@ void RecordingDisk::make_durable(Node& node, uint64_t up_to) {
 }
 
 int RecordingDisk::before(const DiskChange& change) {
+  if (!change.path.starts_with(root_)) return 0;
   const int refused = fail ? fail(change) : 0;
   if (refused != 0) return refused;
   const std::lock_guard lock(mutex_);
@@ -179,6 +181,7 @@ int RecordingDisk::before(const DiskChange& change) {
 }
 
 void RecordingDisk::after(const DiskChange& change) {
+  if (!change.path.starts_with(root_)) return;
   {
     const std::lock_guard lock(mutex_);
     record(change);
@@ -214,6 +217,11 @@ void RecordingDisk::record(const DiskChange& change) {
     case Op::truncate:
       if (node) node->data_changes.push_back({.sequence = sequence_, .size = change.size});
       return;
+    case Op::allocate:
+      if (node) {
+        node->data_changes.push_back({.sequence = sequence_, .size = change.size, .grows = true});
+      }
+      return;
     case Op::sync:
     case Op::sync_directory:
       if (!node || (ignore_sync && ignore_sync(change))) return;
@@ -241,7 +249,7 @@ std::string RecordingDisk::content_of(const Node& node, const Choice& choice) {
   for (size_t i = 0; i < changes.size(); ++i) {
     const auto& change = changes[i];
     if (change.size) {
-      if (i < sizes) content.resize(*change.size);
+      if (i < sizes) apply(change, content);
       continue;
     }
     const uint64_t end = change.offset + change.bytes.size();
