@@ -99,6 +99,7 @@ struct Store::Plan {
   std::vector<Run> runs;
   uint64_t target = 0;
   uint64_t bytes = 0;
+  bool told = false;  // the tables, of the target
 };
 
 void Store::tidy_now_and_then() {
@@ -130,8 +131,11 @@ Result<void> Store::tidy() {
       done = submitted ? switched.get_future().get() : Error(Code::closed, "the store is closed");
     }
     if (done) continue;
-    const auto removed = remove_file(segment_path(plan.target) + ".new");
-    if (!removed) log::warn(kPart, "{}", removed.error().text());
+    // Once the tables may speak of it, it stays: the next open knows what is to become of it.
+    if (!plan.told) {
+      const auto removed = remove_file(segment_path(plan.target) + ".new");
+      if (!removed) log::warn(kPart, "{}", removed.error().text());
+    }
     if (done.error().code() == Code::corrupt) continue;
     return done.error().code() == Code::closed ? Result<void>() : done;
   }
@@ -267,6 +271,7 @@ Result<void> Store::switch_places(Plan& plan) {
   }
   for (const uint64_t old : plan.segments) tables_->erase(key_of('S', old));
   tables_->put(key_of('S', id), record.encode());
+  plan.told = true;
   auto applied = apply_tables();
   if (!applied) return applied;
   const std::string path = segment_path(id);

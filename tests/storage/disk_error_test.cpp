@@ -63,8 +63,9 @@ class DiskError : public FaultTest {
 TEST_F(DiskError, AfterAFailedSyncNothingIsPromisedAnyMore) {
   for (uint64_t round = 0; round < 5 * rounds_; ++round) {
     RecordingDisk disk(root());
+    disk.in_order = is_manifest;
     std::atomic<bool> failed = false;
-    std::atomic<uint64_t> syncs_left = 1 + random_() % 60;
+    std::atomic<uint64_t> syncs_left = 2 + random_() % 60;
     std::atomic<uint64_t> later = 0;
     disk.fail = [&](const DiskChange& change) {
       if (change.op != Op::sync || !change.path.ends_with(".log")) return 0;
@@ -99,6 +100,7 @@ TEST_F(DiskError, AnErrorAnywhereCostsNothingThatWasPromised) {
   uint64_t entries = 0;
   for (uint64_t round = 0; round < 20 * rounds_; ++round) {
     RecordingDisk disk(root());
+    disk.in_order = is_manifest;
     std::atomic<bool> armed = false;
     std::atomic<uint64_t> wait = random_() % 300;
     std::atomic<int64_t> length = random_() % 2 == 0 ? 1 : static_cast<int64_t>(random_() % 30);
@@ -149,6 +151,7 @@ TEST_F(DiskError, AnErrorAnywhereCostsNothingThatWasPromised) {
 TEST_F(DiskError, AFullDiskIsGotOver) {
   for (uint64_t round = 0; round < 3 * rounds_; ++round) {
     RecordingDisk disk(root());
+    disk.in_order = is_manifest;
     std::atomic<bool> full = false;
     std::atomic<uint64_t> refused = 0;
     std::atomic<bool> ballast = true;

@@ -23,6 +23,10 @@ inline uint64_t setting(const char* name, uint64_t otherwise) {
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 0);
 }
 
+inline bool is_manifest(const std::string& path) {
+  return path.find("/MANIFEST-") != std::string::npos;
+}
+
 class FaultTest : public testing::Test {
  protected:
   FaultTest() {

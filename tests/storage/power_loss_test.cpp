@@ -133,6 +133,7 @@ class PowerLoss : public FaultTest {
     for (life_ = 0; life_ < count; ++life_) {
       RecordingDisk disk(work_ + "/running", last.image);
       disk.ignore_sync = ignore_sync;
+      disk.in_order = is_manifest;
       auto moments = live(last, disk, 200 + random_() % 4000);
       sum.moments += moments.size();
       for (size_t i = 0; i < moments.size(); ++i) {

@@ -266,6 +266,17 @@ std::string RecordingDisk::content_of(const Node& node, const Choice& choice) {
   return content;
 }
 
+std::string RecordingDisk::content_in_order(const Node& node, const Choice& choice) {
+  std::string content = node.durable;
+  const size_t kept = choice.of(node.data_changes.size(), node.id, kSizePart);
+  for (size_t i = 0; i < kept; ++i) apply(node.data_changes[i], content);
+  if (kept == node.data_changes.size() || node.data_changes[kept].size) return content;
+  auto begun = node.data_changes[kept];
+  begun.bytes.resize(choice.of(begun.bytes.size(), node.id, kNamesPart));
+  if (!begun.bytes.empty()) apply(begun, content);
+  return content;
+}
+
 void RecordingDisk::collect(const Node& directory, const std::string& path, const Choice& choice,
                             std::map<const Node*, std::string>& contents, Image& image) const {
   Names names = directory.durable_names;
@@ -280,7 +291,11 @@ void RecordingDisk::collect(const Node& directory, const std::string& path, cons
     }
     auto known = contents.find(node.get());
     if (known == contents.end()) {
-      known = contents.emplace(node.get(), content_of(*node, choice)).first;
+      const bool ordered = in_order && in_order(below);
+      known = contents
+                  .emplace(node.get(),
+                           ordered ? content_in_order(*node, choice) : content_of(*node, choice))
+                  .first;
     }
     image.files[below] = known->second;
   }

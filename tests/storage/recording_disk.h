@@ -40,7 +40,10 @@ class RecordingDisk : public DiskObserver {
   // Set before the disk is used. Each may be called by any thread, several at once.
   std::function<bool(const DiskChange&)> ignore_sync;  // one that only looks like a sync
   std::function<int(const DiskChange&)> fail;          // an errno, or 0
-  std::function<void(uint64_t)> changed;               // how many changes there were by now
+  // Files whose bytes reach the disk from front to end, as a journalling file system appends; what
+  // survives of the last write is its beginning. RocksDB relies on it for its MANIFEST.
+  std::function<bool(const std::string&)> in_order;
+  std::function<void(uint64_t)> changed;  // how many changes there were by now
 
   // Any thread.
   Image lose_power(Survives survives, std::mt19937_64& random) const;
@@ -67,6 +70,7 @@ class RecordingDisk : public DiskObserver {
   static void apply(const NameChange& change, Names& names);
   void make_durable(Node& node, uint64_t up_to);
   static std::string content_of(const Node& node, const Choice& choice);
+  static std::string content_in_order(const Node& node, const Choice& choice);
   void collect(const Node& directory, const std::string& path, const Choice& choice,
                std::map<const Node*, std::string>& contents, Image& image) const;
 
