@@ -51,6 +51,13 @@ bench: ## measure Hulse beside Apache Pulsar and the bare disk (long); BENCH="--
 	@ninja -C build/release -j $(JOBS)
 	@bench/run.py --write docs/benchmarks.md $(BENCH)
 
+.PHONY: faults
+FAULT_ROUNDS ?= 6
+faults: test-packages build ## kills, power losses, failing disks and networks, FAULT_ROUNDS times as long as in `make test`; FAULT_SEED=N repeats
+	@HULSE_FAULT_ROUNDS=$(FAULT_ROUNDS) $(if $(FAULT_SEED),HULSE_FAULT_SEED=$(FAULT_SEED)) build/$(PRESET)/tests/disk_fault_test
+	@HULSE_BUILD=$(CURDIR)/build/$(PRESET) HULSE_FAULT_ROUNDS=$(FAULT_ROUNDS) $(if $(FAULT_SEED),HULSE_FAULT_SEED=$(FAULT_SEED)) \
+	  build/venv/bin/python -m pytest -q tests/faults
+
 .PHONY: fuzz
 FUZZ_SECONDS ?= 60
 fuzz: test-packages ## every fuzzer of tests/fuzz for FUZZ_SECONDS each
