@@ -54,8 +54,8 @@ std::vector<Loss> LossFinder::finish() {
         });
         before->end = index;
       }
-    } else if (last_.at(topic).offset > loss.where.end ||
-               end_before_(topic) + last_.at(topic).offset == 0) {
+    } else if (!loss.where.sure && (last_.at(topic).offset > loss.where.end ||
+                                    end_before_(topic) + last_.at(topic).offset == 0)) {
       // Later entries of the topic leave no room for it, or nobody knows the topic.
       loss.entries.clear();
     }

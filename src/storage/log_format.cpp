@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <cstring>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
@@ -13,6 +14,7 @@ namespace {
 
 constexpr std::string_view kMagic = "HULSELOG";
 constexpr uint32_t kVersion = 1;
+constexpr size_t kUndoBytesMax = 8 << 20;
 constexpr uint32_t kGroupMagic = 0x48475250;  // "HGRP"
 
 struct Group {
@@ -118,10 +120,34 @@ std::vector<Item> items_of(std::string_view segment, uint64_t begin, uint64_t en
   return items;
 }
 
-Damage damage_of(std::string_view segment, uint64_t begin, uint64_t end) {
+// The header of a record in which one bit is flipped, as it was: the checksum says which bit.
+std::optional<Record> undo_flip(std::string_view bytes, uint32_t seed) {
+  if (bytes.size() > kUndoBytesMax) return std::nullopt;
+  std::string copy(bytes);
+  for (size_t bit = 0; bit < 8 * kRecordHeaderSize; ++bit) {
+    char& byte = copy[bit / 8];
+    const char flipped = static_cast<char>(byte ^ (1 << bit % 8));
+    const char before = std::exchange(byte, flipped);
+    const auto record = parse_record(copy, seed);
+    if (record && record->payload.size() == bytes.size() - kRecordHeaderSize) {
+      return Record{.kind = record->kind, .topic = record->topic, .index = record->index};
+    }
+    byte = before;
+  }
+  return std::nullopt;
+}
+
+Damage damage_of(std::string_view segment, uint64_t begin, uint64_t end, uint32_t seed) {
   Damage damage{.begin = begin, .end = end};
   const auto bytes = segment.substr(begin, end - begin);
   if (bytes.size() < kRecordHeaderSize) return damage;
+  if (const auto known = undo_flip(bytes, seed)) {
+    damage.kind = known->kind;
+    damage.topic = known->topic;
+    damage.index = known->index;
+    damage.one_record = damage.sure = true;
+    return damage;
+  }
   damage.kind = static_cast<RecordKind>(bytes[8]);
   damage.topic = get_u64(bytes.data() + 9);
   damage.index = get_u64(bytes.data() + 17);
@@ -130,7 +156,7 @@ Damage damage_of(std::string_view segment, uint64_t begin, uint64_t end) {
 }
 
 // Hands out the records of a region that is not whole, and the gaps between them.
-void report(std::string_view segment, const std::vector<Item>& items,
+void report(std::string_view segment, const std::vector<Item>& items, uint32_t seed,
             const std::function<void(const Record&)>& found,
             const std::function<void(const Damage&)>& damaged) {
   for (size_t i = 0; i < items.size(); ++i) {
@@ -141,7 +167,8 @@ void report(std::string_view segment, const std::vector<Item>& items,
       damaged({.begin = item.begin, .end = item.end, .header_only = true});
       continue;
     }
-    auto damage = damage_of(segment, i == 0 ? item.begin + kGroupHeaderSize : item.begin, item.end);
+    auto damage =
+        damage_of(segment, i == 0 ? item.begin + kGroupHeaderSize : item.begin, item.end, seed);
     // A group that says how many records it has: when one is missing, the gap is that one.
     size_t begin = i;
     while (begin > 0 && items[begin].kind != Item::Kind::group) --begin;
@@ -312,7 +339,7 @@ Result<Scan> scan_segment(std::string_view segment, uint64_t id,
                                           "crash"
                                         : "it was written to its end before"));
     }
-    report(segment, items_of(segment, scan.end, at, seed), found, damaged);
+    report(segment, items_of(segment, scan.end, at, seed), seed, found, damaged);
     scan.end = at;
     if (!followed) return scan;
     Group next;
@@ -372,7 +399,7 @@ Result<std::string> mend_segment(std::string_view segment, uint64_t id, bool las
           out.resize(item.begin);
           return out;
         }
-        const auto what = name(damage_of(segment, begin, item.end));
+        const auto what = name(damage_of(segment, begin, item.end, seed));
         encode_record_header(out.data() + begin, seed, RecordKind::lost, what.topic, what.index,
                              std::string_view(out).substr(begin + kRecordHeaderSize,
                                                           item.end - begin - kRecordHeaderSize));

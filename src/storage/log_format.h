@@ -75,6 +75,7 @@ struct Damage {
   uint64_t index = 0;
   bool one_record = false;   // it was a single one
   bool header_only = false;  // only the header of a group: no record is lost
+  bool sure = false;         // what it was is certain: one bit of its header was flipped
 };
 
 // What a scan found. `end` is where the next group goes.

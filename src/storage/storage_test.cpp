@@ -258,6 +258,33 @@ TEST_F(StoreTest, DamageBeforeTheEndIsNamedAndTheRestIsServed) {
   std::filesystem::remove_all(whole);
 }
 
+// A flipped bit in the header of the last entry of its topic: nothing around it says what it was.
+TEST_F(StoreTest, AFlippedBitInAHeaderIsUndoneToNameTheEntry) {
+  ASSERT_TRUE(open());
+  for (const TopicId topic : {1, 1, 2, 2}) {
+    const uint64_t index = store_->extent(topic).end;
+    ASSERT_TRUE(append(topic, index, "payload").get());
+  }
+  const auto segment = last_segment();
+  crash();
+  const std::string whole = path_ + "-whole";
+  std::filesystem::copy(path_, whole, std::filesystem::copy_options::recursive);
+  const size_t group = kGroupHeaderSize + kRecordHeaderSize + 7;
+  for (size_t at = 0; at < kRecordHeaderSize; ++at) {
+    std::filesystem::remove_all(path_);
+    std::filesystem::copy(whole, path_, std::filesystem::copy_options::recursive);
+    flip(segment, kSegmentHeaderSize + group + kGroupHeaderSize + at);
+    const auto opened = open();
+    ASSERT_TRUE(opened) << "byte " << at << ": " << opened.error().text();
+    const auto read = store_->read(1, 1, 1, 1);
+    ASSERT_FALSE(read) << "byte " << at;
+    EXPECT_EQ(read.error().code(), Code::corrupt);
+    EXPECT_EQ(all(2).size(), 2u);
+    store_.reset();
+  }
+  std::filesystem::remove_all(whole);
+}
+
 TEST_F(StoreTest, ChangesThatAreDamagedAreNotPassedOverUnasked) {
   ASSERT_TRUE(open());
   ASSERT_TRUE(change({{"a", "1"}}));
