@@ -20,20 +20,26 @@ constexpr auto kLookForRoom = std::chrono::seconds(1);
 
 }  // namespace
 
-// At open. A disk that has no room for one does without, and is full from the start.
+// As much as is configured, and less on a small disk. `free`: without what is set aside already.
+uint64_t Store::ballast_wanted(uint64_t free) const {
+  return std::max(kBallastBytesMin, std::min<uint64_t>(options_.ballast_bytes, free / 4));
+}
+
+// At open. A disk that has no room for one does without, and is full from the start. One that was
+// small because the disk was grows.
 Result<void> Store::reserve_ballast() {
   const std::string path = directory_.ballast_path();
   auto file = File::open(path, O_RDWR | O_CREAT);
   if (!file) return file.error();
   const auto size = file->size();
   if (!size) return size.error();
-  if (*size >= kBallastBytesMin) {
+  const auto free = free_bytes(directory_.path());
+  if (!free) return free.error();
+  ballast_ = ballast_wanted(*free);
+  if (*size >= ballast_) {
     ballast_ = *size;
     return {};
   }
-  const auto free = free_bytes(directory_.path());
-  if (!free) return free.error();
-  ballast_ = std::max(kBallastBytesMin, std::min<uint64_t>(options_.ballast_bytes, *free / 4));
   auto reserved = file->allocate(ballast_);
   if (reserved) reserved = file->sync();
   if (reserved) return sync_directory(directory_.path());
@@ -61,6 +67,7 @@ bool Store::regain_room() {
   if (broken_ || aio::Clock::now() < retry_) return false;
   retry_ = aio::Clock::now() + kLookForRoom;
   const auto free = free_bytes(directory_.path());
+  if (free) ballast_ = std::max(ballast_, ballast_wanted(*free));
   if (!free || *free < ballast_ + std::min<uint64_t>(kRoomAgain, options_.segment_bytes)) {
     return false;
   }

@@ -570,6 +570,21 @@ TEST_F(StoreTest, AFailedEntryTakesThoseBehindItsFenceAlongAndTheStoreGoesOn) {
   EXPECT_EQ(all(2).size(), 1u);
 }
 
+// Begun on a nearly full disk it was small.
+TEST_F(StoreTest, TheBallastGrowsWithTheRoomThereIs) {
+  ASSERT_TRUE(open());
+  store_.reset();
+  const std::string ballast = path_ + "/ballast";
+  const auto open_with = [&](size_t bytes) {
+    auto store = Store::open({.path = path_, .ballast_bytes = bytes, .tidy_every = {}});
+    ASSERT_TRUE(store) << store.error().text();
+    store_ = std::move(*store);
+  };
+  EXPECT_EQ(std::filesystem::file_size(ballast), 1u << 20);
+  open_with(8 << 20);
+  EXPECT_EQ(std::filesystem::file_size(ballast), 8u << 20);
+}
+
 TEST_F(StoreTest, AfterCloseRequestsFail) {
   ASSERT_TRUE(open());
   EXPECT_TRUE(store_->close());

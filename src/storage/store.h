@@ -190,6 +190,7 @@ class Store {
   void adopt(uint64_t segment, const std::vector<Stretch>& stretches);
 
   // ballast.cpp
+  uint64_t ballast_wanted(uint64_t free) const;
   Result<void> reserve_ballast();
   void become_full(const Error& why);
   bool regain_room();

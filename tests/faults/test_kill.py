@@ -29,18 +29,21 @@ def test_kill_9_at_random_moments(workshop, connect, dice, rounds, capsys):
     takers = [Taker(workshop, broker, topic, f"taken-{mode}") for mode, topic in topics.items()]
     progress(every)
 
+    def kill_now():
+        for when in ("before", "after"):
+            for taker in takers:
+                taker.new_life()
+            if when == "before":
+                broker.kill()
+
     kills, slowest = KILLS * rounds, 0
     for kill in range(kills):
         threading.Event().wait(dice.uniform(0.05, 1.0))
-        for taker in takers:
-            taker.new_life()
-        broker.kill()
+        kill_now()
         if dice.random() < 0.3:  # and once more while it starts
             broker.start(ready=False)
             threading.Event().wait(dice.uniform(0, 0.2))
-            broker.kill()
-        for taker in takers:
-            taker.new_life()
+            kill_now()
         began = time.monotonic()
         broker.start(ready=False)
         wait_until(lambda: http_status(broker.web + "/ready") == 200, "it is ready")

@@ -66,7 +66,7 @@ def test_a_half_open_connection_is_noticed(workshop, proxied, connect, topic, di
     writer = Writer(workshop, proxy, topic, "half-open")
     progress([writer])
     threading.Event().wait(dice.uniform(0, 5))
-    assert proxy.silence() == 2
+    assert proxy.silence() >= 2
     began = time.monotonic()
     progress([writer], 200)
     client_took = time.monotonic() - began
