@@ -145,9 +145,14 @@ Result<void> Store::tidy() {
 Store::Plan Store::make_plan() {
   Plan plan;
   const auto room = free_bytes(directory_.path());
-  if (!room || *room < std::min<uint64_t>(kRoomMin, 4 * options_.segment_bytes)) return plan;
+  if (!room) return plan;
   const std::lock_guard lock(index_mutex_);
-  if (full_ || broken_) return plan;
+  if (broken_) return plan;
+  const bool scarce = *room < std::min<uint64_t>(kRoomMin, 4 * options_.segment_bytes);
+  // A copy takes room before it gives some back.
+  const uint64_t copied_max = full_ || scarce
+                                  ? std::min<uint64_t>(options_.segment_bytes, *room / 4)
+                                  : options_.segment_bytes;
   struct Candidate {
     uint64_t id = 0;
     uint64_t live = 0;
@@ -172,11 +177,12 @@ Store::Plan Store::make_plan() {
     return a.live * b.bytes < b.live * a.bytes;
   });
   uint64_t garbage = bytes - std::min(bytes, live);
+  // On a full disk a few records must not keep the room of a segment.
+  const uint64_t garbage_max = full_ ? 0 : live / 10 + options_.garbage_bytes_max;
   uint64_t copied = 0;
   for (const auto& candidate : candidates) {
-    if (garbage <= live / 10 + options_.garbage_bytes_max ||
-        candidate.live * 100 > candidate.bytes * kLiveShareMax ||
-        copied + candidate.live > options_.segment_bytes) {
+    if (garbage <= garbage_max || candidate.live * 100 > candidate.bytes * kLiveShareMax ||
+        copied + candidate.live > copied_max) {
       break;
     }
     plan.segments.insert(candidate.id);
@@ -185,7 +191,7 @@ Store::Plan Store::make_plan() {
   }
   const bool quiet = stats_.bytes - tidied_at_ < kQuietBytes;
   tidied_at_ = stats_.bytes;
-  if (plan.segments.empty() && quiet && mixed) plan.segments.insert(*mixed);
+  if (plan.segments.empty() && quiet && mixed && !full_ && !scarce) plan.segments.insert(*mixed);
   if (plan.segments.empty()) return plan;
 
   for (const auto& [topic, state] : topics_) {

@@ -1,10 +1,13 @@
 """Sources and sinks that the standalone runs: created, changed, watched and deleted with the command line and the REST."""
 import json
+import re
+import shlex
+import socket
 
 import pulsar
 import pytest
 
-from support import http, wait_until
+from support import ROOT, free_port, http, listens, wait_until
 
 RECEIVE_MS = 30000
 
@@ -253,6 +256,29 @@ def test_the_forms_of_other_tools_are_understood(workshop, broker):
     status, answer = http("GET", f"{broker.web}/admin/v3/sinks/builtinsinks/file/configdefinition")
     assert "path" in [field["fieldName"] for field in json.loads(answer)]
     assert http("GET", f"{broker.web}/admin/v3/sinks/builtinsinks/none/configdefinition")[0] == 404
+
+
+def test_the_guides_commands_run_as_printed(workshop, broker):
+    """docs/guide/components.md: its first block, with paths and ports of this test."""
+    text = (ROOT / "docs/guide/components.md").read_text()
+    block = re.search(r"^    bin/hulse sources create.*?(?=^\S)", text, re.MULTILINE | re.DOTALL)[0]
+    port, out = free_port(), workshop.folder / "lines.jsonl"
+    for old, new in (("10999", str(port)), ("/tmp/lines.jsonl", str(out))):
+        assert old in block
+        block = block.replace(old, new)
+    commands = block.replace("\\\n", " ").strip().splitlines()
+    assert len(commands) == 3
+    environment = {"PULSAR_CLIENT_CONF": str(workshop.file("client.conf", f"webServiceUrl={broker.web}\n"))}
+    for command in commands:
+        words = shlex.split(command)
+        assert words[0] == "bin/hulse"
+        done = workshop.run(*words[1:], env=environment)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+    wait_until(lambda: listens(port), "the source listens")
+    Admin(workshop, broker).wait_running("sinks", "keep")  # it begins at Latest
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"one\ntwo\n")
+    wait_until(lambda: values(out) == ["one", "two"], "both lines are in the file")
 
 
 def test_the_tenants_administrators_manage_what_runs_in_it(workshop):
