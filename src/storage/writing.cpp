@@ -5,14 +5,12 @@
 #include <algorithm>
 #include <climits>
 
-#include "base/log.h"
 #include "storage/store.h"
 #include "storage/store_parts.h"
 
 namespace hulse::storage {
 namespace {
 
-constexpr std::string_view kPart = "storage";
 constexpr size_t kWriteBytesMax = 1 << 20;     // of one pwritev
 constexpr size_t kSegmentBytesMin = 4 << 20;   // smaller ones are not begun: the disk is full
 constexpr size_t kFullSegmentBytes = 1 << 20;  // of what is written in spite of it
@@ -35,7 +33,7 @@ Result<void> Store::start_segment() {
   // One that could not be begun does not stay: the next open would take it for a damaged one.
   const auto give_up = [&](Error why) {
     const auto removed = remove_file(path);
-    if (!removed) log::warn(kPart, "{}", removed.error().text());
+    if (!removed && !broken_) break_down(removed.error().with("giving up a segment"));
     return why;
   };
   // Space and size now, so that a sync later has no more to write than the data. A disk without

@@ -95,6 +95,33 @@ TEST_F(DiskError, AfterAFailedSyncNothingIsPromisedAnyMore) {
   }
 }
 
+// What is left of it would look like a damaged segment among others.
+TEST_F(DiskError, ASegmentThatCanNeitherBeBegunNorRemovedIsTheLast) {
+  RecordingDisk disk(root());
+  disk.in_order = is_manifest;
+  std::atomic<bool> armed = false;
+  std::atomic<int> refused = 0;
+  disk.fail = [&](const DiskChange& change) {
+    const bool begins =
+        change.op == Op::write && change.offset == 0 && change.path.ends_with(".log");
+    const bool removes = change.op == Op::remove && change.path.ends_with(".log");
+    if (!armed || (refused == 0 && !begins) || (refused == 1 && !removes) || refused > 1) return 0;
+    ++refused;
+    return EIO;
+  };
+  const auto env = observed_tables_env(disk);
+  Load load;
+  {
+    auto store = open(disk, *env);
+    ASSERT_TRUE(store);
+    armed = true;
+    uint64_t more = 100;  // the tables are not flushed yet, so the log is read from before it
+    load.run(*store, 5000, random_, [&] { return refused == 2 && --more == 0; });
+    EXPECT_EQ(refused, 2);
+    expect_kept(disk, load.promises(), fmt::format("seed {}", seed_));
+  }
+}
+
 TEST_F(DiskError, AnErrorAnywhereCostsNothingThatWasPromised) {
   uint64_t broken = 0;
   uint64_t entries = 0;
