@@ -58,7 +58,8 @@ TEST_F(Damaged, RubbishAfterTheEndCostsNothing) {
   for (uint64_t round = 0; round < 40 * rounds_; ++round) {
     Image image = image_;
     auto& segment = image.files[last_];
-    ASSERT_GT(segment.size(), end_);
+    // A large last group may have filled the segment.
+    if (segment.size() == end_) segment.resize(end_ + 4096);
     std::string more;
     switch (round % 5) {
       case 0:  // random bytes in the room that was set aside
