@@ -211,6 +211,7 @@ def test_a_full_disk_refuses_and_recovers(workshop, connect):
             taken.add(int(message.data().split()[0]))
             consumer.acknowledge(message)
         assert taken == stored
+        consumer.close()  # else it comes back after the kill, before whoever subscribes then
         wait_until(lambda: http_status(broker.web + "/ready") == 200, "there is room again")
         again = connect(broker.url).create_producer("full", batching_enabled=False)
         again.send(b"999 there is room again")
@@ -220,6 +221,7 @@ def test_a_full_disk_refuses_and_recovers(workshop, connect):
         assert int(consumer.receive(30000).data().split()[0]) == 999, "what was acknowledged on the full disk stays so"
         with pytest.raises(pulsar.Timeout):
             consumer.receive(1000)
+        consumer.close()
         # And full again, with a restart in it, and room that somebody else makes.
         client = connect(broker.url)
         producer = client.create_producer("full", batching_enabled=False, send_timeout_millis=0,
