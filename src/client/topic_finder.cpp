@@ -31,6 +31,29 @@ TopicFinder::TopicFinder(Client& client, std::vector<std::string> topics,
 
 TopicFinder::~TopicFinder() = default;
 
+Result<std::unique_ptr<TopicFinder::Pattern>> TopicFinder::parse_pattern(const std::string& given) {
+  constexpr std::string_view kDomain = "persistent://";
+  std::string_view text = given;
+  if (text.starts_with(kDomain)) text.remove_prefix(kDomain.size());
+  const auto parts = split(text, '/');
+  if (parts.size() < 3 || text.find("://") != std::string_view::npos)
+    return refused(given, "it is not persistent://tenant/namespace/REGEX");
+  auto pattern = std::make_unique<Pattern>();
+  pattern->text = given;
+  pattern->name_space = fmt::format("{}/{}", parts[0], parts[1]);
+  try {
+    pattern->regex.assign(std::string(text));
+  } catch (const boost::regex_error& error) {
+    return refused(given, error.what());
+  }
+  return pattern;
+}
+
+Result<void> TopicFinder::check_pattern(const std::string& text) {
+  const auto parsed = parse_pattern(text);
+  return parsed ? Result<void>() : Result<void>(parsed.error());
+}
+
 Result<std::unique_ptr<TopicFinder>> TopicFinder::make(Client& client, TopicSelection selection) {
   std::vector<std::string> topics;
   for (const auto& topic : selection.topics) {
@@ -40,20 +63,9 @@ Result<std::unique_ptr<TopicFinder>> TopicFinder::make(Client& client, TopicSele
   }
   std::unique_ptr<Pattern> pattern;
   if (!selection.pattern.empty()) {
-    constexpr std::string_view kDomain = "persistent://";
-    std::string_view text = selection.pattern;
-    if (text.starts_with(kDomain)) text.remove_prefix(kDomain.size());
-    const auto parts = split(text, '/');
-    if (parts.size() < 3 || text.find("://") != std::string_view::npos)
-      return refused(selection.pattern, "it is not persistent://tenant/namespace/REGEX");
-    pattern = std::make_unique<Pattern>();
-    pattern->text = selection.pattern;
-    pattern->name_space = fmt::format("{}/{}", parts[0], parts[1]);
-    try {
-      pattern->regex.assign(std::string(text));
-    } catch (const boost::regex_error& error) {
-      return refused(selection.pattern, error.what());
-    }
+    auto parsed = parse_pattern(selection.pattern);
+    if (!parsed) return parsed.error();
+    pattern = std::move(*parsed);
   }
   return std::unique_ptr<TopicFinder>(
       new TopicFinder(client, std::move(topics), std::move(pattern)));

@@ -26,12 +26,15 @@ class TopicFinder {
   // Code::invalid: a name or the pattern cannot be one.
   static Result<std::unique_ptr<TopicFinder>> make(Client& client, TopicSelection selection);
   ~TopicFinder();
+  // Whether a text can be a pattern, without a client.
+  static Result<void> check_pattern(const std::string& text);
 
   // Full names, each partition by itself, sorted.
   aio::Task<Result<std::vector<std::string>>> find();
 
  private:
   struct Pattern;
+  static Result<std::unique_ptr<Pattern>> parse_pattern(const std::string& text);
   TopicFinder(Client& client, std::vector<std::string> topics, std::unique_ptr<Pattern> pattern);
   aio::Task<Result<void>> match();
 

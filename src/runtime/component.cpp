@@ -3,6 +3,7 @@
 #include <boost/json.hpp>
 
 #include "base/text.h"
+#include "client/topic_finder.h"
 #include "wire/compression.h"
 #include "wire/topic_name.h"
 
@@ -14,6 +15,7 @@ using config::field;
 
 constexpr std::string_view kGuarantees[] = {"ATMOST_ONCE", "ATLEAST_ONCE", "EFFECTIVELY_ONCE"};
 constexpr std::string_view kPositions[] = {"Latest", "Earliest"};
+constexpr std::string_view kBatchBuilders[] = {"", "DEFAULT", "KEY_BASED"};
 constexpr std::string_view kRejects[] = {"dead-letter", "skip", "stop"};
 
 enum class Position { latest, earliest };
@@ -61,6 +63,29 @@ struct PolicyFields {
   std::optional<OnReject> on_reject;
 };
 
+// One topic of `inputSpecs`: a ConsumerConfig.
+struct InputSpec {
+  bool is_pattern = false;
+  std::optional<int64_t> receiver_queue;
+  bool pool_messages = false;
+};
+
+// `producerConfig`.
+struct ProducerFields {
+  std::string compression = "LZ4";
+  std::string batch_builder;
+  int64_t pending_messages = 0;
+  bool thread_local_producers = false;
+};
+struct BatchingFields {
+  bool enabled = true;
+  std::optional<std::chrono::milliseconds> delay;
+  std::optional<int64_t> messages_max;
+  std::optional<int64_t> bytes_max;
+  std::optional<int64_t> switch_frequency;
+  std::string batch_builder;
+};
+
 constexpr std::string_view kLater = "this version of Hulse does not have it yet";
 
 template <class S>
@@ -97,12 +122,12 @@ constexpr config::Field kSinkFields[] = {
         .at_least(0),
     field<&SinkFields::runtime_flags>("runtimeFlags",
                                       "Flags for a JVM; unused by built-in connectors."),
-    config::not_supported("topicsPattern", "", kLater),
-    config::not_supported("retainKeyOrdering", "false", kLater),
+    field<&SinkFields::topics_pattern>("topicsPattern", "Topics to read, as a pattern."),
+    field<&SinkFields::retain_key_ordering>("retainKeyOrdering",
+                                            "The records of one key go to one instance, in order."),
     config::not_supported("topicToSerdeClassName", "", "serde classes are Java; use schemas"),
     config::not_supported("topicToSchemaType", "", kLater),
     config::not_supported("topicToSchemaProperties", "", kLater),
-    config::not_supported("inputSpecs", "", kLater),
     config::not_supported("transformFunction", "", kLater),
     config::not_supported("transformFunctionClassName", "", kLater),
     config::not_supported("transformFunctionConfig", "", kLater),
@@ -126,7 +151,8 @@ constexpr config::Field kSourceFields[] = {
     config::not_supported("serdeClassName", "", "serde classes are Java; use schemas"),
     config::not_supported("schemaType", "", kLater),
     config::not_supported("batchSourceConfig", "", kLater),
-    config::not_supported("batchBuilder", "DEFAULT", kLater),
+    field<&SourceFields::batch_builder>("batchBuilder", "How messages are batched.")
+        .one_of(kBatchBuilders),
     config::not_supported("logTopic", "", kLater),
 };
 
@@ -147,9 +173,52 @@ constexpr config::Field kPolicyFields[] = {
         .one_of(kRejects),
 };
 
+constexpr std::string_view kOldPattern[] = {"regexPattern"};  // as REST spells it
+constexpr config::Field kInputSpecFields[] = {
+    field<&InputSpec::is_pattern>("isRegexPattern", "Whether the topic is a pattern.")
+        .aliases(kOldPattern),
+    field<&InputSpec::receiver_queue>("receiverQueueSize", "Messages to hold at the most.")
+        .at_least(1),
+    field<&InputSpec::pool_messages>("poolMessages", "Java only: it changes nothing here."),
+    config::not_supported("schemaType", "", kLater),
+    config::not_supported("serdeClassName", "", "serde classes are Java; use schemas"),
+    config::not_supported("schemaProperties", "", kLater),
+    config::not_supported("consumerProperties", "", kLater),
+    config::not_supported("cryptoConfig", "", kLater),
+    config::not_supported("messagePayloadProcessorConfig", "", "payload processors are Java"),
+};
+
+constexpr config::Field kProducerFields[] = {
+    field<&ProducerFields::compression>("compressionType", "Compression."),
+    field<&ProducerFields::batch_builder>("batchBuilder", "How messages are batched.")
+        .one_of(kBatchBuilders),
+    // Both bound Java's queues; here they are bounded in bytes.
+    field<&ProducerFields::pending_messages>("maxPendingMessages", "Not needed: bounded in bytes."),
+    field<&ProducerFields::pending_messages>("maxPendingMessagesAcrossPartitions",
+                                             "Not needed: bounded in bytes."),
+    field<&ProducerFields::thread_local_producers>("useThreadLocalProducers",
+                                                   "Java only: it changes nothing here."),
+    config::not_supported("cryptoConfig", "", kLater),
+};
+
+constexpr config::Field kBatchingFields[] = {
+    field<&BatchingFields::enabled>("enabled", "Whether messages are batched."),
+    field<&BatchingFields::delay>("batchingMaxPublishDelayMs",
+                                  "How long a batch may wait while others are on their way.")
+        .range(0, 60'000),
+    field<&BatchingFields::messages_max>("batchingMaxMessages", "Messages of a batch.")
+        .range(1, 1'000'000),
+    field<&BatchingFields::bytes_max>("batchingMaxBytes", "Bytes of a batch.").range(1, 64 << 20),
+    field<&BatchingFields::switch_frequency>("roundRobinRouterBatchingPartitionSwitchFrequency",
+                                             "Not needed: a batch stays in its partition."),
+    field<&BatchingFields::batch_builder>("batchBuilder", "How messages are batched.")
+        .one_of(kBatchBuilders),
+};
+
 // Keys that hold an object and are looked at here.
-constexpr std::string_view kObjects[] = {
-    "configs", "secrets", "resources", "producerConfig", "customRuntimeOptions", "hulse"};
+constexpr std::string_view kObjects[] = {"configs",        "secrets",    "resources",
+                                         "producerConfig", "inputSpecs", "customRuntimeOptions",
+                                         "hulse"};
 
 std::span<const config::Field> fields_of(connect::Kind kind) {
   if (kind == connect::Kind::sink) return kSinkFields;
@@ -319,6 +388,72 @@ void apply_policy(const json::object& options, Component& component, Problems& p
                       parsed->restarts_max,  parsed->restart_max, parsed->on_reject};
 }
 
+// A pattern without a namespace is one of public/default, as a topic is.
+std::string full_pattern(const std::string& pattern) {
+  if (pattern.empty() || pattern.find("://") != std::string::npos) return pattern;
+  const bool spelled_out = std::count(pattern.begin(), pattern.end(), '/') >= 2;
+  return (spelled_out ? "persistent://" : "persistent://public/default/") + pattern;
+}
+
+// inputs, topicsPattern and inputSpecs name the topics together.
+void take_inputs(const json::object& specs, const SinkFields& fields, Component& component,
+                 Problems& problems) {
+  component.inputs = fields.inputs;
+  std::vector<std::string> patterns;
+  if (!fields.topics_pattern.empty()) patterns.push_back(fields.topics_pattern);
+  for (const auto& [topic, value] : specs) {
+    const std::string key = fmt::format("inputSpecs.{}: ", std::string_view(topic));
+    const auto object = object_of("it", value);
+    if (!object) {
+      problems.add(key, object.error());
+      continue;
+    }
+    const auto spec = config::parse<InputSpec>(kInputSpecFields, {*object, {}});
+    if (!spec) {
+      problems.add(key, spec.error());
+      continue;
+    }
+    if (spec->receiver_queue) {
+      component.receiver_queue =
+          std::max(component.receiver_queue, static_cast<size_t>(*spec->receiver_queue));
+    }
+    auto& to = spec->is_pattern ? patterns : component.inputs;
+    if (std::find(to.begin(), to.end(), std::string(topic)) == to.end()) to.emplace_back(topic);
+  }
+  for (const auto& input : component.inputs) check_topic("inputs", input, problems);
+  if (component.inputs.empty() && patterns.empty()) {
+    problems.add("inputs: Must specify at least one topic of input: --inputs or --topics-pattern");
+  }
+  if (patterns.size() > 1 || (!patterns.empty() && !component.inputs.empty())) {
+    problems.add(
+        "topicsPattern: a sink reads topics by name or by one pattern, not both; two sinks can");
+  } else if (!patterns.empty()) {
+    component.topics_pattern = full_pattern(patterns.front());
+    const auto fits = client::TopicFinder::check_pattern(component.topics_pattern);
+    if (!fits) problems.add("topicsPattern: ", fits.error());
+  }
+}
+
+void take_producer(const json::object& given, Component& component, Problems& problems) {
+  json::object object = given;
+  const auto batching = take_object(object, "batchingConfig", problems);
+  const auto parsed = config::parse<ProducerFields>(kProducerFields, {object, {}});
+  if (!parsed) problems.add("producerConfig: ", parsed.error());
+  const auto batches =
+      config::parse<BatchingFields>(kBatchingFields, {batching ? *batching : json::object(), {}});
+  if (!batches) problems.add("producerConfig.batchingConfig: ", batches.error());
+  if (!parsed || !batches) return;
+  component.compression = parsed->compression;
+  const auto codec = wire::parse_compression(component.compression);
+  if (!codec) problems.add("producerConfig.compressionType: ", codec.error());
+  component.batch_by_key |=
+      parsed->batch_builder == "KEY_BASED" || batches->batch_builder == "KEY_BASED";
+  component.batching = batches->enabled;
+  component.batch_delay = batches->delay;
+  component.batch_messages_max = batches->messages_max;
+  component.batch_bytes_max = batches->bytes_max;
+}
+
 void fill(const Common& common, Component& component) {
   component.tenant = common.tenant;
   component.name_space = common.name_space;
@@ -346,6 +481,7 @@ Result<Component> parse_component(connect::Kind kind, const json::object& given,
   auto options = take_object(object, "customRuntimeOptions", problems);
   const auto own = take_object(object, "hulse", problems);
   const auto producer = take_object(object, "producerConfig", problems);
+  const auto specs = take_object(object, "inputSpecs", problems);
   const auto resources = take_object(object, "resources", problems);
   if (configs) component.given.values = *configs;
   if (secrets) component.given.secrets = *secrets;
@@ -372,14 +508,18 @@ Result<Component> parse_component(connect::Kind kind, const json::object& given,
       partial.archive = text_of(object, "archive");
       component.connector = choose_connector(kind, partial, partial.sink_type,
                                              component.given.values, notes, problems);
-      if (!object.contains("inputs") && !object.contains("topicsPattern")) {
-        problems.add("inputs: give at least one topic to read (--inputs)");
+      if (!object.contains("inputs") && !object.contains("topicsPattern") &&
+          (!specs || specs->empty())) {
+        problems.add(
+            "inputs: Must specify at least one topic of input: --inputs or --topics-pattern");
       }
     } else {
       finish(*parsed, parsed->sink_type);
-      component.inputs = parsed->inputs;
+      take_inputs(specs ? *specs : json::object(), *parsed, component, problems);
       component.from_earliest = parsed->position == Position::earliest;
       component.retain_ordering = parsed->retain_ordering;
+      component.retain_key_ordering = parsed->retain_key_ordering;
+      component.write_timeout = std::chrono::milliseconds(parsed->timeout_ms.value_or(0));
       component.subscription =
           parsed->subscription.empty() ? component.full_name() : parsed->subscription;
       component.dead_letter_topic = parsed->dead_letter_topic;
@@ -388,9 +528,16 @@ Result<Component> parse_component(connect::Kind kind, const json::object& given,
       if (parsed->nack_delay)
         component.policy.retry_initial =
             std::max(*parsed->nack_delay, std::chrono::milliseconds(1));
-      if (component.inputs.empty())
-        problems.add("inputs: give at least one topic to read (--inputs)");
-      for (const auto& input : component.inputs) check_topic("inputs", input, problems);
+      if (component.retain_ordering && component.retain_key_ordering) {
+        problems.add(
+            "retainKeyOrdering: Only one of retain ordering or retain key ordering can be set");
+      }
+      if (component.retain_key_ordering &&
+          component.guarantee == connect::Guarantee::effectively_once) {
+        problems.add(
+            "retainKeyOrdering: When effectively once processing guarantee is specified, "
+            "retain Key ordering cannot be set");
+      }
       if (!component.dead_letter_topic.empty())
         check_topic("deadLetterTopic", component.dead_letter_topic, problems);
       const bool at_most_once = component.guarantee == connect::Guarantee::at_most_once;
@@ -411,14 +558,8 @@ Result<Component> parse_component(connect::Kind kind, const json::object& given,
       component.output = parsed->topic;
       check_topic("topicName", component.output, problems);
     }
-    if (producer) {
-      if (const auto* compression = producer->if_contains("compressionType");
-          compression && compression->is_string()) {
-        component.compression = compression->get_string();
-        const auto codec = wire::parse_compression(component.compression);
-        if (!codec) problems.add("producerConfig.compressionType: ", codec.error());
-      }
-    }
+    if (parsed) component.batch_by_key = parsed->batch_builder == "KEY_BASED";
+    if (producer) take_producer(*producer, component, problems);
   }
 
   if (component.connector != nullptr) {

@@ -11,6 +11,7 @@
 #include "aio/clock.h"
 #include "base/result.h"
 #include "connect/descriptor.h"
+#include "wire/frame.h"
 
 namespace hulse::runtime {
 
@@ -39,21 +40,37 @@ struct Component {
   unsigned parallelism = 1;
   Policy policy;
 
-  // Sink.
+  // Sink. Either inputs or a pattern: "persistent://tenant/namespace/REGEX".
   std::vector<std::string> inputs;
+  std::string topics_pattern;
+  size_t receiver_queue = 0;  // messages; 0: the runtime's own
   std::string subscription;
   bool from_earliest = false;
   bool retain_ordering = false;
+  bool retain_key_ordering = false;
+  std::chrono::milliseconds write_timeout{0};  // for one write of a record; 0: none
   std::string dead_letter_topic;
   bool cleanup_subscription = true;  // when it is deleted
 
   // Source.
   std::string output;
   std::string compression = "LZ4";
+  bool batching = true;
+  bool batch_by_key = false;
+  std::optional<int64_t> batch_messages_max;
+  std::optional<int64_t> batch_bytes_max;
+  std::optional<std::chrono::milliseconds> batch_delay;
 
   std::string full_name() const { return tenant + "/" + name_space + "/" + name; }
+  // What is read, for people and for names: the first topic, or the pattern.
+  const std::string& reads() const { return inputs.empty() ? topics_pattern : inputs.front(); }
   bool ordered() const {
     return retain_ordering || guarantee == connect::Guarantee::effectively_once;
+  }
+  wire::pb::CommandSubscribe::SubType subscription_type() const {
+    using wire::pb::CommandSubscribe;
+    if (ordered()) return CommandSubscribe::Failover;
+    return retain_key_ordering ? CommandSubscribe::Key_Shared : CommandSubscribe::Shared;
   }
 };
 

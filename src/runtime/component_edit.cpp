@@ -118,6 +118,10 @@ Result<std::vector<std::string>> component_changes(const Configured& before,
       refuse(fmt::format("inputs: Input Topics cannot be altered ({} -> {}); {}",
                          fmt::join(was.inputs, ","), fmt::join(now.inputs, ","), kAnew));
     }
+    if (was.topics_pattern != now.topics_pattern) {
+      refuse(fmt::format("topicsPattern: Input Topics cannot be altered ({} -> {}); {}",
+                         was.topics_pattern, now.topics_pattern, kAnew));
+    }
     if (was.subscription != now.subscription) {
       refuse(
           fmt::format("sourceSubscriptionName: Subscription Name cannot be altered ({} -> {}); {}",
@@ -177,11 +181,18 @@ json::object shown_component(const Component& component, const json::object& sto
                                   {"consumerProperties", json::object()},
                                   {"poolMessages", false}};
     }
+    if (!component.topics_pattern.empty()) {
+      specs[component.topics_pattern] = json::object{{"isRegexPattern", true},
+                                                     {"schemaProperties", json::object()},
+                                                     {"consumerProperties", json::object()},
+                                                     {"poolMessages", false}};
+      out["topicsPattern"] = component.topics_pattern;
+    }
     out["inputs"] = std::move(inputs);
     out["inputSpecs"] = std::move(specs);
     out["sourceSubscriptionPosition"] = component.from_earliest ? "Earliest" : "Latest";
     out["retainOrdering"] = component.ordered();
-    out["retainKeyOrdering"] = false;
+    out["retainKeyOrdering"] = component.retain_key_ordering;
     out["autoAck"] = true;
     out["cleanupSubscription"] = component.cleanup_subscription;
   } else {

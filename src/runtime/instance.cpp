@@ -30,7 +30,7 @@ Instance::Instance(std::shared_ptr<const Component> component, unsigned index, c
   context_.guarantee = component_.guarantee;
   context_.bus_id = bus.id;
   context_.topic =
-      component_.kind == connect::Kind::source ? component_.output : component_.inputs.front();
+      component_.kind == connect::Kind::source ? component_.output : component_.reads();
   context_.executor = executor;
 }
 

@@ -4,6 +4,7 @@
 
 #include "aio/timeout.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "client/dead_letter.h"
 #include "wire/topic_name.h"
 
@@ -43,6 +44,7 @@ aio::Task<Ended> SinkInstance::life() {
       std::string topics;
       for (const auto& lane : lanes_)
         topics += (topics.empty() ? "" : ", ") + lane.consumer->topic();
+      if (lanes_.empty()) topics = "no topic yet of " + component_.reads();
       running(fmt::format("{} -> {}; subscription {}", topics, component_.connector->name,
                           component_.subscription));
       for (auto& lane : lanes_) work_->spawn("pump of " + label(), pump(lane));
@@ -79,12 +81,14 @@ aio::Task<Ended> SinkInstance::life() {
 }
 
 aio::Task<Result<void>> SinkInstance::subscribe() {
-  auto finder = client::TopicFinder::make(*client_, {.topics = component_.inputs});
+  auto finder = client::TopicFinder::make(
+      *client_, {.topics = component_.inputs, .pattern = component_.topics_pattern});
   if (!finder) co_return finder.error();
   finder_ = std::move(*finder);
   const auto topics = co_await finder_->find();
   if (!topics) co_return topics.error();
   for (const auto& topic : *topics) {
+    if (reads_own_dead_letters(topic)) continue;
     const auto position = component_.from_earliest ? wire::pb::CommandSubscribe::Earliest
                                                    : wire::pb::CommandSubscribe::Latest;
     const auto subscribed = co_await subscribe_to(topic, position);
@@ -98,15 +102,15 @@ aio::Task<Result<void>> SinkInstance::subscribe_to(
   client::ConsumerOptions options;
   options.topic = std::move(topic);
   options.subscription = component_.subscription;
-  options.type = component_.ordered() ? wire::pb::CommandSubscribe::Failover
-                                      : wire::pb::CommandSubscribe::Shared;
+  options.type = component_.subscription_type();
   options.initial_position = position;
   options.name = fmt::format("{}-{}", component_.full_name(), index_);
   options.properties = {{"application", "pulsar-sink"},
                         {"id", component_.full_name()},
                         {"instance_id", std::to_string(index_)}};
   options.bytes_max = kReceiveBytesMax;
-  options.messages_max = kReceiveMessagesMax;
+  options.messages_max =
+      component_.receiver_queue > 0 ? component_.receiver_queue : kReceiveMessagesMax;
   auto consumer = co_await client_->subscribe(std::move(options));
   if (!consumer) co_return consumer.error();
   lanes_.emplace_back().consumer = std::move(*consumer);
@@ -125,7 +129,7 @@ aio::Task<void> SinkInstance::discover() {
       const bool known = std::any_of(lanes_.begin(), lanes_.end(), [&](const Lane& lane) {
         return lane.consumer->topic() == topic;
       });
-      if (known) continue;
+      if (known || reads_own_dead_letters(topic)) continue;
       added = co_await subscribe_to(topic, wire::pb::CommandSubscribe::Earliest);
       if (!added) break;
       log::info(label(), "{} is read from now on", topic);
@@ -294,13 +298,29 @@ void SinkInstance::reject(const std::shared_ptr<Entry>& entry, uint32_t record, 
 std::string SinkInstance::dead_letter_topic() const {
   if (!component_.dead_letter_topic.empty()) return component_.dead_letter_topic;
   // Of the unpartitioned topic; a component of another namespace carries its own names.
-  const auto topic = wire::TopicName::parse(component_.inputs.front());
+  const auto topic = wire::TopicName::parse(component_.reads());
+  if (component_.inputs.empty()) {
+    // A pattern is no topic's name; it begins with its tenant and namespace.
+    const auto parts = split(component_.topics_pattern, '/');
+    return fmt::format("persistent://{}/{}/{}-{}-{}-DLQ", parts[2], parts[3], component_.tenant,
+                       component_.name_space, component_.name);
+  }
   const auto base = topic->base();
   const bool at_home = base.tenant == component_.tenant && base.name_space == component_.name_space;
   const auto who =
       at_home ? component_.name
               : fmt::format("{}-{}-{}", component_.tenant, component_.name_space, component_.name);
   return fmt::format("{}-{}-DLQ", base.text(), who);
+}
+
+// A pattern may fit it.
+bool SinkInstance::reads_own_dead_letters(const std::string& topic) const {
+  if (component_.inputs.empty()) {
+    const auto name = wire::TopicName::parse(topic);
+    const auto own = wire::TopicName::parse(dead_letter_topic());
+    return name && own && name->base().text() == own->base().text();
+  }
+  return false;
 }
 
 aio::Task<void> SinkInstance::dead_letter(std::shared_ptr<Entry> entry, uint32_t record,
@@ -383,8 +403,17 @@ aio::Task<void> SinkInstance::watch() {
     const bool slept = co_await aio::sleep(std::chrono::seconds(1));
     if (!slept) co_return;
     for (const auto& lane : lanes_) {
-      if (lane.entries.empty() || lane.entries.front()->alarmed) continue;
+      if (lane.entries.empty()) continue;
       auto& oldest = *lane.entries.front();
+      const auto limit = component_.write_timeout;
+      if (limit.count() > 0 && lane.retrying == 0 && aio::Clock::now() - oldest.since > limit) {
+        end({Error(Code::timeout,
+                   fmt::format("{}: no answer of the target within {} ms (timeoutMs)",
+                               place(oldest, 0), limit.count())),
+             false});
+        co_return;
+      }
+      if (oldest.alarmed) continue;
       if (aio::Clock::now() - oldest.since < kOutcomeAlarm) continue;
       oldest.alarmed = true;
       log::warn(label(), "{} has waited {} s for the target; {} records are in flight",

@@ -60,6 +60,7 @@ class SinkInstance : public Instance {
   void end(Ended ended);
   std::string place(const Entry& entry, uint32_t record) const;
   std::string dead_letter_topic() const;
+  bool reads_own_dead_letters(const std::string& topic) const;
 
   uint64_t life_ = 0;
   std::unique_ptr<connect::Sink> sink_;

@@ -15,6 +15,16 @@ aio::Task<Ended> SourceInstance::life() {
   const auto codec = wire::parse_compression(component_.compression);
   if (!codec) co_return Ended{codec.error(), true};
   options.compression = *codec;
+  if (!component_.batching) {
+    options.batching = client::Batching::off;
+  } else if (component_.batch_by_key) {
+    options.batching = client::Batching::by_key;
+  }
+  if (component_.batch_messages_max)
+    options.batch_messages_max = static_cast<size_t>(*component_.batch_messages_max);
+  if (component_.batch_bytes_max)
+    options.batch_bytes_max = static_cast<size_t>(*component_.batch_bytes_max);
+  if (component_.batch_delay) options.linger = *component_.batch_delay;
   const auto producer = co_await client_->create_topic_producer(options);
   if (!producer) co_return after_open(producer.error());
   context_.message_bytes_max = (*producer)->message_bytes_max();

@@ -274,8 +274,9 @@ aio::Task<Result<std::vector<std::string>>> Worker::create(connect::Kind kind, C
     std::vector<std::string> ignored;
     const auto was = parse_component(before->kind, before->config, ignored);
     const bool other =
-        was && (kind != before->kind || was->subscription != component->subscription ||
-                was->inputs != component->inputs);
+        was &&
+        (kind != before->kind || was->subscription != component->subscription ||
+         was->inputs != component->inputs || was->topics_pattern != component->topics_pattern);
     if (other && before->kind == connect::Kind::sink) {
       const auto dropped = co_await unsubscribe(*was);
       if (!dropped) co_return dropped.error();
@@ -597,7 +598,8 @@ aio::Task<Result<void>> Worker::forget(std::string name) {
 
 aio::Task<Result<void>> Worker::unsubscribe(const Component& component) {
   const auto shared = std::make_shared<const Component>(component);
-  auto finder = client::TopicFinder::make(*client_, {.topics = shared->inputs});
+  auto finder = client::TopicFinder::make(
+      *client_, {.topics = shared->inputs, .pattern = shared->topics_pattern});
   if (!finder) co_return finder.error();
   const auto topics = co_await (*finder)->find();
   if (!topics) co_return topics.error();
@@ -605,8 +607,7 @@ aio::Task<Result<void>> Worker::unsubscribe(const Component& component) {
     client::ConsumerOptions options;
     options.topic = topic;
     options.subscription = shared->subscription;
-    options.type = shared->ordered() ? wire::pb::CommandSubscribe::Failover
-                                     : wire::pb::CommandSubscribe::Shared;
+    options.type = shared->subscription_type();
     const auto consumer = co_await client_->subscribe(std::move(options));
     if (!consumer) co_return consumer.error();
     const auto gone = co_await (*consumer)->unsubscribe();

@@ -16,6 +16,8 @@ struct Script {
   std::function<void(connect::RecordBatch&, size_t)> on_record;
   std::function<Result<void>()> on_open;
   std::vector<std::string> seen;
+  bool holds = false;  // batches are kept, without an outcome
+  std::vector<connect::RecordBatch> held;
   int opened = 0;
   int closed = 0;
 };
@@ -28,6 +30,10 @@ class ScriptedSink : public connect::Sink {
     co_return script->on_open ? script->on_open() : Result<void>();
   }
   aio::Task<void> write(connect::RecordBatch batch) override {
+    if (script->holds) {
+      script->held.push_back(std::move(batch));
+      co_return;
+    }
     for (size_t i = 0; i < batch.size(); ++i) {
       script->seen.emplace_back(batch[i].value);
       script->on_record(batch, i);
@@ -36,6 +42,7 @@ class ScriptedSink : public connect::Sink {
   }
   aio::Task<void> close() override {
     ++script->closed;
+    script->held.clear();
     co_return;
   }
 };
@@ -304,6 +311,51 @@ TEST_F(SinkInstances, PartitionsThatComeLaterAreReadFromTheirBeginning) {
     co_await gate.close();
   });
   EXPECT_EQ(script_.seen, (std::vector<std::string>{"zero", "one"}));
+}
+
+TEST_F(SinkInstances, ATargetThatDoesNotAnswerInTimeIsOpenedAgain) {
+  script_.holds = true;
+  script_.on_open = [&]() -> Result<void> {
+    script_.holds = script_.opened == 1;
+    return {};
+  };
+  script_.on_record = [](connect::RecordBatch& batch, size_t i) { batch.ok(i); };
+  component_.write_timeout = 50ms;
+  const auto status = run_instance(5, [](const auto& s) { return s.counters.written == 5; });
+  EXPECT_EQ(script_.opened, 2);
+  EXPECT_EQ(status.counters.written, 5u);
+  ASSERT_EQ(status.failures.size(), 1u);
+  EXPECT_NE(status.failures[0].text.find("within 50 ms (timeoutMs)"), std::string::npos);
+}
+
+TEST_F(SinkInstances, APatternReadsWhatFitsItButNotItsOwnDeadLetters) {
+  script_.on_record = [](connect::RecordBatch& batch, size_t i) {
+    batch.fail(i, Verdict::reject, Error(Code::invalid, "no"));
+  };
+  component_.inputs.clear();
+  component_.topics_pattern = "persistent://public/default/.*";
+  bus_.client.discovery_period = 20ms;
+  size_t looks = 0;
+  const auto status = run_instance(5, [&](const auto& s) {
+    // Long enough to have found what it must not read.
+    return s.counters.dead_lettered >= 5 && ++looks > 300;
+  });
+  EXPECT_EQ(status.counters.received, 5u);
+  EXPECT_EQ(status.counters.dead_lettered, 5u);
+}
+
+TEST_F(SinkInstances, KeyOrderingIsAKeySharedSubscription) {
+  script_.on_record = [](connect::RecordBatch& batch, size_t i) { batch.ok(i); };
+  component_.retain_key_ordering = true;
+  after_ = [this](client::Client&) -> aio::Task<void> {
+    EXPECT_EQ(backlog(), 0u);
+    const auto found = broker_->topic("t", false);
+    EXPECT_EQ(found.topic->find(component_.subscription)->type(),
+              wire::pb::CommandSubscribe::Key_Shared);
+    co_return;
+  };
+  const auto status = run_instance(20, [](const auto& s) { return s.counters.written == 20; });
+  EXPECT_EQ(status.counters.written, 20u);
 }
 
 }  // namespace
