@@ -104,6 +104,7 @@ aio::Task<Result<void>> Broker::start() {
   for (const auto& listener : listeners_) gate_.spawn("accept", accept(*listener));
   gate_.spawn("housekeeping", keep_house());
   gate_.spawn("backlog quotas", keep_quotas());
+  gate_.spawn("unused topics", forget_unused());
   gate_.spawn("rates", keep_rates());
   co_return Result<void>();
 }
@@ -385,6 +386,23 @@ aio::Task<void> Broker::keep_quotas() {
     for (const auto& [name, topic] : topics) {
       const auto& policies = topic->policies();
       if (policies.quota_bytes >= 0 || policies.quota_seconds >= 0) co_await topic->check_quota();
+    }
+  }
+}
+
+aio::Task<void> Broker::forget_unused() {
+  for (;;) {
+    const bool slept = co_await aio::sleep(options_.inactive_check);
+    if (!slept) co_return;
+    const auto topics = topics_;
+    for (const auto& [name, topic] : topics) {
+      // Asked when its turn comes: removing the others takes its time.
+      const auto loaded = topics_.find(name);
+      if (loaded == topics_.end() || loaded->second != topic || !topic->outlived()) continue;
+      log::info(kPart, "{}: deleted, nobody has used it for {} s", name,
+                topic->policies().inactive_seconds);
+      const auto removed = co_await remove(name);
+      if (!removed) log::error(kPart, "deleting the unused {}: {}", name, removed.error().text());
     }
   }
 }

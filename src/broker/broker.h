@@ -37,6 +37,7 @@ struct Options {
   aio::Duration authentication_check = std::chrono::seconds(60);  // of tokens that expire
   bool consistent_hashing = true;                                 // see Shared
   aio::Duration quota_check = std::chrono::seconds(60);
+  aio::Duration inactive_check = std::chrono::seconds(60);  // of topics that nobody uses
   size_t message_bytes_max = wire::kMessageBytesMax;
   // Of one connection: what may be received and not synced, and what may wait to be written to it.
   size_t unsynced_bytes_max = 16 << 20;
@@ -117,6 +118,7 @@ class Broker {
   aio::Task<void> accept(Listener& listener);
   aio::Task<void> keep_house();
   aio::Task<void> keep_quotas();
+  aio::Task<void> forget_unused();
   aio::Task<void> keep_rates();
   std::shared_ptr<Topic> load_topic(const std::string& name, const wire::TopicName& parsed,
                                     std::optional<Topic::Refusal>& refusal);

@@ -177,6 +177,15 @@ TopicPolicies Namespaces::topic_policies(const std::string& name_space) const {
   out.schema_auto_update = flag(*set, "is_allow_auto_update_schema", true);
   out.schema_validation = flag(*set, "schema_validation_enforced", false);
   out.compaction_threshold = number(*set, "compaction_threshold", 0);
+  out.producers_max = number(*set, "max_producers_per_topic", 0);
+  out.consumers_max = number(*set, "max_consumers_per_topic", 0);
+  out.subscription_consumers_max = number(*set, "max_consumers_per_subscription", 0);
+  if (const auto* inactive = inner(*set, "inactive_topic_policies");
+      inactive != nullptr && flag(*inactive, "deleteWhileInactive", false)) {
+    out.inactive_seconds = number(*inactive, "maxInactiveDurationSeconds", 0);
+    const auto* mode = inactive->if_contains("inactiveTopicDeleteMode");
+    out.inactive_caught_up = mode != nullptr && *mode == "delete_when_subscriptions_caught_up";
+  }
   if (const auto* quotas = inner(*set, "backlog_quota_map")) {
     const auto holds = [](const json::object& quota) {
       const auto* policy = quota.if_contains("policy");

@@ -39,6 +39,14 @@ struct TopicPolicies {
   int64_t quota_bytes = -1;
   int64_t quota_seconds = -1;
   bool quota_holds = true;  // producers wait (producer_request_hold), else they are told
+  // How many may be connected; 0: no limit.
+  int64_t producers_max = 0;
+  int64_t consumers_max = 0;  // of all subscriptions together, readers included
+  int64_t subscription_consumers_max = 0;
+  // A topic that nobody is connected to is deleted after so long; 0: never. It has no subscription
+  // then or, if `inactive_caught_up`, none with a backlog.
+  int64_t inactive_seconds = 0;
+  bool inactive_caught_up = false;
 };
 
 class Namespaces {

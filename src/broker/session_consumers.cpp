@@ -86,7 +86,12 @@ aio::Task<void> Session::subscribe_at_time(std::shared_ptr<Topic> topic,
 
 void Session::subscribe(const std::shared_ptr<Topic>& topic, const pb::CommandSubscribe& command,
                         uint64_t position) {
+  if (topic->stopped())
+    return error(command.request_id(), pb::ServiceNotReady, topic->text() + " was unloaded");
   auto subscription = topic->find(command.subscription());
+  // Asked before a subscription is made for one that is not let in.
+  const auto full = subscription ? std::nullopt : topic->over_consumers();
+  if (full) return error(command.request_id(), full->code, full->message);
   if (!subscription && command.durable() && !topic->policies().auto_subscribe) {
     return error(command.request_id(), pb::SubscriptionNotFound,
                  fmt::format("Subscription {} does not exist on {} and may not be created",

@@ -41,6 +41,7 @@ Subscription::~Subscription() { forget_ahead(UINT64_MAX); }
 std::optional<Topic::Refusal> Subscription::add(const std::shared_ptr<Consumer>& consumer,
                                                 SubType type,
                                                 const std::function<void()>& admitted) {
+  if (topic_.stopped()) return Topic::Refusal{pb::ServiceNotReady, topic_.text() + " was unloaded"};
   const auto damage = topic_.damage(cursor_.next_unacked(cursor_.acked_until()));
   // Clients try again after PersistenceError; this one they tell their caller.
   if (!damage.empty()) return Topic::Refusal{pb::ChecksumError, damage};
@@ -55,6 +56,13 @@ std::optional<Topic::Refusal> Subscription::add(const std::shared_ptr<Consumer>&
     if (type == pb::CommandSubscribe::Exclusive) {
       return Topic::Refusal{pb::ConsumerBusy, "Exclusive consumer is already connected"};
     }
+  }
+  if (const auto refusal = topic_.over_consumers()) return refusal;
+  const auto most = static_cast<size_t>(topic_.policies().subscription_consumers_max);
+  if (most > 0 && consumers_.size() >= most) {
+    return Topic::Refusal{pb::ConsumerBusy,
+                          fmt::format("Subscription reached max consumers limit: {} of {} on {}",
+                                      consumers_.size(), name_, topic_.text())};
   }
   const auto conflict = keyed ? range_conflict(*consumer) : std::string();
   if (!conflict.empty()) return Topic::Refusal{pb::ConsumerAssignError, conflict};

@@ -175,6 +175,38 @@ bool Topic::in_use() const {
                      [](const auto& entry) { return entry.second->durable(); });
 }
 
+std::optional<Topic::Refusal> Topic::over_consumers() const {
+  if (policies_.consumers_max <= 0) return std::nullopt;
+  size_t connected = 0;
+  for (const auto& [name, subscription] : subscriptions_)
+    connected += subscription->consumers().size();
+  if (connected < static_cast<size_t>(policies_.consumers_max)) return std::nullopt;
+  return Refusal{pb::ConsumerBusy,
+                 fmt::format("Topic reached max consumers limit: {} of {}", connected, text_)};
+}
+
+bool Topic::unused() const {
+  if (!producers_.empty() || !waiting_.empty() || unstored_ > 0 || compaction_.running)
+    return false;
+  if (!policies_.inactive_caught_up) return subscriptions_.empty();
+  return std::all_of(subscriptions_.begin(), subscriptions_.end(), [&](const auto& entry) {
+    return entry.second->consumers().empty() && backlog(entry.second->cursor()) == 0;
+  });
+}
+
+bool Topic::outlived() {
+  const auto now = aio::Clock::now();
+  if (policies_.inactive_seconds <= 0 || !unused()) {
+    last_used_ = now;
+    return false;
+  }
+  const auto since = now - last_used_;
+  // What is to be retained is, as long as the retention says.
+  return since >= std::chrono::seconds(policies_.inactive_seconds) &&
+         policies_.retention_minutes >= 0 &&
+         since >= std::chrono::minutes(policies_.retention_minutes);
+}
+
 void Topic::terminate(Done done) {
   record_.terminated = true;
   store_record([self = shared_from_this(), done = std::move(done)](const Result<void>& result) {

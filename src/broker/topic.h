@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "aio/clock.h"
 #include "aio/event.h"
 #include "aio/gate.h"
 #include "aio/threads.h"
@@ -146,6 +147,13 @@ class Topic : public std::enable_shared_from_this<Topic> {
     return producers_;
   }
   size_t waiting_producers() const { return waiting_.size(); }
+  // Why no further consumer is let in, if so. Readers count.
+  std::optional<Refusal> over_consumers() const;
+  // Whether it was unused for as long as its namespace's policy lets it be. To be asked now and
+  // then: it remembers when it was last found in use.
+  bool outlived();
+  // It was unloaded or removed while somebody held on to it: nothing may be added any more.
+  bool stopped() const { return gate_.closing(); }
   // Whether anybody is connected, or a durable subscription would be lost with it.
   bool in_use() const;
   // No message comes any more; consumers are told when they have read what is there.
@@ -249,6 +257,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
     std::optional<uint64_t> stored;
   };
 
+  bool unused() const;
   aio::Task<Result<std::vector<TailEntry>>> read_store(storage::TopicId id, uint64_t from,
                                                        size_t entries_max, size_t bytes_max,
                                                        bool compacted);
@@ -295,6 +304,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
   TopicCounters counters_;
   CompactionState compaction_;
   std::set<std::string> abandoned_;
+  aio::TimePoint last_used_ = aio::Clock::now();
   uint64_t uncompacted_bytes_ = 0;
 };
 

@@ -16,6 +16,7 @@ constexpr size_t kCopiedBytesMax = 32 << 10;
 std::optional<Topic::Refusal> Topic::add_producer(const std::shared_ptr<Producer>& producer,
                                                   Done ready, bool& waits) {
   waits = false;
+  if (stopped()) return Refusal{pb::ServiceNotReady, text_ + " was unloaded"};
   if (record_.terminated) return Refusal{pb::TopicTerminatedError, text_ + " was terminated"};
   if (const auto refusal = over_quota()) return refusal;
   const auto known = producers_.find(producer->name);
@@ -28,8 +29,17 @@ std::optional<Topic::Refusal> Topic::add_producer(const std::shared_ptr<Producer
           fmt::format("Producer with name '{}' is already connected to topic '{}' from {}",
                       producer->name, text_, old->link->address())};
     }
+  }
+  const size_t present = producers_.size() - (known == producers_.end() ? 0 : 1);
+  const bool no_room = policies_.producers_max > 0 && producer->access == pb::Shared &&
+                       present >= static_cast<size_t>(policies_.producers_max);
+  if (no_room) {
+    return Refusal{pb::ProducerBusy,
+                   fmt::format("Topic reached max producers limit: {} of {}", present, text_)};
+  }
+  if (known != producers_.end()) {
+    if (exclusive_ == known->second) exclusive_.reset();
     producers_.erase(known);
-    if (exclusive_ == old) exclusive_.reset();
   }
   // One that asks again while it waits takes its own place, else the old one would be let in later.
   std::erase_if(waiting_, [&](const auto& entry) {

@@ -71,6 +71,7 @@ broker::Options broker_options(const StandaloneOptions& options, const Secret& o
   out.super_roles.push_back(own_role);
   out.consistent_hashing = options.consistent_hashing;
   out.quota_check = options.quota_check;
+  out.inactive_check = options.inactive_check;
   return out;
 }
 

@@ -44,6 +44,7 @@ struct StandaloneOptions {
   bool unauthenticated_remote_access = false;
   bool consistent_hashing = true;
   std::chrono::seconds quota_check{60};
+  std::chrono::seconds inactive_check{60};
   bool worker = true;
   std::chrono::seconds subscription_grace{3600};
 };
@@ -126,6 +127,10 @@ inline constexpr auto kStandaloneFields = std::to_array<config::Field>({
         .at_least(0),
     config::field<&StandaloneOptions::quota_check>("backlogQuotaCheckIntervalInSeconds",
                                                    "How often backlogs are held to their quotas")
+        .range(1, 86'400),
+    config::field<&StandaloneOptions::inactive_check>(
+        "brokerDeleteInactiveTopicsFrequencySeconds",
+        "How often topics are looked at that nobody uses, where inactiveTopicPolicies ask for it")
         .range(1, 86'400),
 });
 

@@ -1,0 +1,132 @@
+"""Limits that a namespace sets for its topics, and what the broker says of topics and entries to those who ask."""
+import time
+
+import pulsar
+import pytest
+
+from support import stays_true, wait_until
+from test_broker_features import EARLIEST, RECEIVE_MS, admin, namespace  # noqa: F401 (a fixture)
+
+SHARED = pulsar.ConsumerType.Shared
+
+
+def let_in(attempt, what):
+    """What attempt() makes, once the broker has noticed that there is room."""
+    def one():
+        try:
+            return attempt()
+        except pulsar.PulsarException:
+            return None
+    return wait_until(one, what)
+
+
+def test_producers_of_a_topic_are_bounded(standalone, connect, namespace):  # noqa: F811
+    topic = f"persistent://{namespace}/t"
+    assert admin(standalone, "POST", f"namespaces/{namespace}/maxProducersPerTopic", 2)[0] == 204
+    clients = [connect(standalone.url) for _ in range(3)]
+    producers = [client.create_producer(topic) for client in clients[:2]]
+    with pytest.raises(pulsar.ProducerBusy):
+        clients[2].create_producer(topic)
+    clients[2].create_producer(topic + "-other").send(b"each topic has its own")
+    producers[0].close()
+    let_in(lambda: clients[2].create_producer(topic), "a place that was left is given away").send(b"in")
+    assert admin(standalone, "DELETE", f"namespaces/{namespace}/maxProducersPerTopic")[0] == 204
+    clients[0].create_producer(topic).send(b"no limit any more")
+
+
+def test_consumers_of_a_topic_are_bounded(standalone, connect, namespace):  # noqa: F811
+    topic = f"persistent://{namespace}/t"
+    assert admin(standalone, "POST", f"namespaces/{namespace}/maxConsumersPerTopic", 2)[0] == 204
+    client = connect(standalone.url)
+    first = client.subscribe(topic, "a")
+    reader = client.create_reader(topic, pulsar.MessageId.earliest)
+    with pytest.raises(pulsar.ConsumerBusy):
+        client.subscribe(topic, "b")
+    stats = admin(standalone, "GET", f"persistent/{namespace}/t/stats")[1]
+    assert "b" not in stats["subscriptions"], "one that is not let in leaves nothing behind"
+    reader.close()
+    second = let_in(lambda: client.subscribe(topic, "b"), "the reader's place is given away")
+    client.create_producer(topic).send(b"x")
+    for consumer in (first, second):
+        assert consumer.receive(RECEIVE_MS).data() == b"x"
+
+
+def test_consumers_of_a_subscription_are_bounded(standalone, connect, namespace):  # noqa: F811
+    topic = f"persistent://{namespace}/t"
+    assert admin(standalone, "POST", f"namespaces/{namespace}/maxConsumersPerSubscription", 1)[0] == 204
+    client = connect(standalone.url)
+    first = client.subscribe(topic, "a", consumer_type=SHARED)
+    with pytest.raises(pulsar.ConsumerBusy):
+        client.subscribe(topic, "a", consumer_type=SHARED)
+    client.subscribe(topic, "b", consumer_type=SHARED)
+    first.close()
+    let_in(lambda: client.subscribe(topic, "a", consumer_type=SHARED), "the place that was left is given away")
+
+
+@pytest.fixture
+def hasty(workshop):
+    """A broker that looks for unused topics each second."""
+    return workshop.standalone(arguments=["--broker-delete-inactive-topics-frequency-seconds", "1"])
+
+
+def set_inactive(broker, mode, seconds=2, on=True):
+    policy = {"inactiveTopicDeleteMode": mode, "maxInactiveDurationSeconds": seconds, "deleteWhileInactive": on}
+    assert admin(broker, "POST", "namespaces/public/default/inactiveTopicPolicies", policy)[0] == 204
+
+
+def topics(broker):
+    return {name.rsplit("/", 1)[-1] for name in admin(broker, "GET", "persistent/public/default")[1]}
+
+
+def test_topics_without_subscriptions_are_deleted_when_nobody_uses_them(hasty, connect):
+    client = connect(hasty.url)
+    for name in ("left", "subscribed", "read"):
+        client.create_producer(name).send(b"x")
+    consumer = client.subscribe("subscribed", "s", initial_position=EARLIEST)
+    client.close()
+    client = connect(hasty.url)
+    reader = client.create_reader("read", pulsar.MessageId.earliest)
+    producer = client.create_producer("produced")
+    del consumer
+    set_inactive(hasty, "delete_when_no_subscriptions", on=False)
+    stays_true(lambda: "left" in topics(hasty), "it is off", 4)
+    set_inactive(hasty, "delete_when_no_subscriptions")
+    began = time.monotonic()
+    wait_until(lambda: "left" not in topics(hasty), "the unused topic is deleted")
+    assert time.monotonic() - began >= 1.9, "not before its time"
+    stays_true(lambda: topics(hasty) == {"subscribed", "read", "produced"}, "the others are used", 4)
+    producer.send(b"y")
+    assert reader.read_next(RECEIVE_MS).data() == b"x"
+    # It is gone with what was in it, and stays so; it may come again.
+    hasty.kill()
+    hasty.start()
+    assert "left" not in topics(hasty)
+    again = connect(hasty.url).subscribe("left", "s", initial_position=EARLIEST)
+    with pytest.raises(pulsar.Timeout):
+        again.receive(300)
+
+
+def test_topics_that_were_consumed_are_deleted_if_the_policy_says_so(hasty, connect):
+    set_inactive(hasty, "delete_when_subscriptions_caught_up")
+    client = connect(hasty.url)
+    for name in ("behind", "consumed", "connected"):
+        consumer = client.subscribe(name, "s")
+        producer = client.create_producer(name)
+        producer.send(b"x")
+        if name != "behind":
+            consumer.acknowledge(consumer.receive(RECEIVE_MS))
+        if name != "connected":
+            consumer.close()
+        producer.close()
+    wait_until(lambda: "consumed" not in topics(hasty), "the consumed topic is deleted")
+    stays_true(lambda: topics(hasty) == {"behind", "connected"}, "the others are used", 4)
+
+
+def test_retention_outlasts_disuse(hasty, connect):
+    retention = {"retentionTimeInMinutes": 1, "retentionSizeInMB": -1}
+    assert admin(hasty, "POST", "namespaces/public/default/retention", retention)[0] == 204
+    set_inactive(hasty, "delete_when_no_subscriptions", seconds=1)
+    connect(hasty.url).create_producer("kept").close()
+    stays_true(lambda: "kept" in topics(hasty), "it is to be retained for a minute", 5)
+    assert admin(hasty, "DELETE", "namespaces/public/default/retention")[0] == 204
+    wait_until(lambda: "kept" not in topics(hasty), "it is deleted when nothing keeps it")
