@@ -62,6 +62,7 @@ void Session::let_go() {
   const auto producers = std::move(producers_);
   producers_.clear();
   for (const auto& [id, producer] : producers) producer->topic->remove_producer(producer);
+  returning_.clear();
   const auto consumers = std::move(consumers_);
   consumers_.clear();
   for (const auto& [id, consumer] : consumers) consumer->subscription->remove(consumer);
@@ -123,6 +124,7 @@ aio::Task<void> Session::keep_alive() {
     const bool slept = co_await aio::sleep(kKeepAlive);
     if (!slept) co_return;
     closed_producers_.clear();
+    returning_.clear();
     if (!heard_ || !connected_) {
       log::info(kPart, "closing the connection of {}: {}", address_,
                 connected_ ? "nothing was heard of it, not even the answer to a ping"
@@ -185,6 +187,7 @@ void Session::drop_consumer(uint64_t consumer_id) {
   const auto known = consumer(consumer_id);
   if (!known) return;
   consumers_.erase(consumer_id);
+  if (!ended_) returning_[consumer_id] = known;
   known->subscription->remove(known);
   pb::BaseCommand command;
   command.set_type(pb::BaseCommand::CLOSE_CONSUMER);
@@ -207,6 +210,17 @@ void Session::forget_producer(uint64_t producer_id) { producers_.erase(producer_
 std::shared_ptr<Consumer> Session::consumer(uint64_t id) const {
   const auto known = consumers_.find(id);
   return known == consumers_.end() ? nullptr : known->second;
+}
+
+std::shared_ptr<Consumer> Session::consumer_or_returning(uint64_t id) const {
+  if (auto known = consumer(id)) return known;
+  const auto gone = returning_.find(id);
+  if (gone == returning_.end()) return nullptr;
+  const auto& topic = gone->second->topic;
+  const auto& subscription = gone->second->subscription;
+  // Else it left for good: it was unsubscribed, or its topic unloaded.
+  const bool there = !topic->stopped() && topic->find(subscription->name()) == subscription;
+  return there ? gone->second : nullptr;
 }
 
 // ---- commands
@@ -259,6 +273,7 @@ Result<void> Session::handle(wire::Frame frame) {
     }
     case pb::BaseCommand::CLOSE_CONSUMER: {
       const auto known = consumer(command.close_consumer().consumer_id());
+      returning_.erase(command.close_consumer().consumer_id());
       if (known) {
         consumers_.erase(known->id);
         known->subscription->remove(known);
@@ -270,7 +285,7 @@ Result<void> Session::handle(wire::Frame frame) {
     case pb::BaseCommand::SEEK: on_seek(command.seek()); return {};
     case pb::BaseCommand::GET_LAST_MESSAGE_ID: {
       const auto& ask = command.getlastmessageid();
-      const auto known = consumer(ask.consumer_id());
+      const auto known = consumer_or_returning(ask.consumer_id());
       if (known) {
         gate_.spawn("last message id", last_message_id(known, ask.request_id()));
       } else {

@@ -79,6 +79,8 @@ class Session : public Link, public std::enable_shared_from_this<Session> {
   void on_consumer_stats(const pb::CommandConsumerStats& command);
   void on_topics(const pb::CommandGetTopicsOfNamespace& command);
   std::shared_ptr<Consumer> consumer(uint64_t id) const;
+  // Also one that a seek has sent away and that is not back yet.
+  std::shared_ptr<Consumer> consumer_or_returning(uint64_t id) const;
 
   Broker& broker_;
   aio::Stream stream_;
@@ -98,6 +100,9 @@ class Session : public Link, public std::enable_shared_from_this<Session> {
   aio::Event synced_;
   std::unordered_map<uint64_t, std::shared_ptr<Producer>> producers_;
   std::unordered_map<uint64_t, std::shared_ptr<Consumer>> consumers_;
+  // Consumers that were sent away and have not subscribed again. Go's client may ask for the next
+  // seek or the last message id before it does.
+  std::unordered_map<uint64_t, std::shared_ptr<Consumer>> returning_;
   // Producers that were closed a moment ago: what they still send is dropped, as Pulsar does.
   std::unordered_set<uint64_t> closed_producers_;
 };

@@ -129,6 +129,7 @@ void Session::subscribe(const std::shared_ptr<Topic>& topic, const pb::CommandSu
     if (!result) return self->error(request_id, pb::PersistenceError, result.error().text());
     const auto refusal = made->subscription->add(made, type, [&] {
       self->consumers_[made->id] = made;
+      self->returning_.erase(made->id);
       self->success(request_id);
     });
     if (refusal) self->error(request_id, refusal->code, refusal->message);
@@ -205,7 +206,7 @@ void Session::on_unsubscribe(const pb::CommandUnsubscribe& command) {
 }
 
 void Session::on_seek(const pb::CommandSeek& command) {
-  const auto known = consumer(command.consumer_id());
+  const auto known = consumer_or_returning(command.consumer_id());
   if (!known) return error(command.request_id(), pb::MetadataError, "Consumer not found");
   if (command.has_message_publish_time()) {
     gate_.spawn("seek to a time", seek_to_time(known, command));

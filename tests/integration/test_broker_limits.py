@@ -5,6 +5,7 @@ import pulsar
 import pytest
 
 from support import stays_true, wait_until
+import wire
 from test_broker_features import EARLIEST, RECEIVE_MS, admin, namespace  # noqa: F401 (a fixture)
 
 SHARED = pulsar.ConsumerType.Shared
@@ -130,3 +131,39 @@ def test_retention_outlasts_disuse(hasty, connect):
     stays_true(lambda: "kept" in topics(hasty), "it is to be retained for a minute", 5)
     assert admin(hasty, "DELETE", "namespaces/public/default/retention")[0] == 204
     wait_until(lambda: "kept" not in topics(hasty), "it is deleted when nothing keeps it")
+
+
+def test_a_seek_to_a_time_finds_what_was_published_in_that_millisecond(standalone, connect, topic):
+    client = connect(standalone.url)
+    consumer = client.subscribe(topic, "s", initial_position=EARLIEST)
+    client.create_producer(topic).send(b"x")
+    published = consumer.receive(RECEIVE_MS).publish_timestamp()
+    consumer.seek(published + 1)
+    with pytest.raises(pulsar.Timeout):
+        consumer.receive(500)
+    consumer.seek(published)
+    assert consumer.receive(RECEIVE_MS).data() == b"x"
+
+
+def test_a_seek_is_answered_before_the_reader_is_back_from_the_last_one(standalone, connect, topic):
+    producer = connect(standalone.url).create_producer(topic)
+    ids = [producer.send(str(i).encode()) for i in range(5)]
+
+    def fields(message_id):
+        return [(1, message_id.ledger_id()), (2, message_id.entry_id())]
+    with wire.Connection(standalone.port) as reader:
+        subscribe = [(1, topic), (2, "reader-x"), (3, 0), (4, 7), (5, 1), (8, 0), (9, fields(ids[0]))]
+        reader.ask(wire.SUBSCRIBE, subscribe, wire.SUCCESS)
+        reader.ask(wire.SEEK, [(1, 7), (2, 2), (3, fields(ids[1]))], wire.CLOSE_CONSUMER)
+        reader.expect(wire.SUCCESS)
+        # As Go's client may: it has not subscribed again yet.
+        assert reader.ask(wire.SEEK, [(1, 7), (2, 3), (3, fields(ids[3]))], wire.SUCCESS)[1] == [3]
+        last = wire.decode(reader.ask(wire.GET_LAST_MESSAGE_ID, [(1, 7), (2, 4)], wire.LAST_MESSAGE_ID)[1][0])
+        assert (last[1][0], last[2][0]) == (ids[4].ledger_id(), ids[4].entry_id())
+        reader.ask(wire.SUBSCRIBE, [*subscribe[:4], (5, 5), *subscribe[5:]], wire.SUCCESS)
+        reader.send(wire.FLOW, [(1, 7), (2, 10)])
+        got = wire.decode(reader.expect(wire.MESSAGE)[0][2][0])
+        assert (got[1][0], got[2][0]) == (ids[3].ledger_id(), ids[3].entry_id()), "the second seek holds"
+        # One that was never there is still unknown.
+        reader.expect(wire.MESSAGE)
+        assert b"Consumer not found" in reader.ask(wire.SEEK, [(1, 8), (2, 6), (4, 1)], wire.ERROR)[3]
