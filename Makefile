@@ -69,7 +69,8 @@ fuzz: test-packages ## every fuzzer of tests/fuzz for FUZZ_SECONDS each
 tsan: test-packages ## the unit tests under ThreadSanitizer
 	@cmake --preset tsan --log-level=WARNING
 	@ninja -C build/tsan -t targets all | sed -n 's|^\(tests/[a-z0-9_]*_test\): .*|\1|p' | sort -u | xargs ninja -C build/tsan -j $(JOBS)
-	@tools/run_tests.py --build build/tsan --seconds 900 --results build/results/tsan.json
+	@TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp history_size=4 $$TSAN_OPTIONS" \
+	  tools/run_tests.py --build build/tsan --seconds 900 --results build/results/tsan.json
 
 .PHONY: check
 check: ## layers, ban list and format of the tree, in seconds
