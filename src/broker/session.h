@@ -6,6 +6,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include "aio/framed.h"
 #include "aio/gate.h"
@@ -78,6 +79,10 @@ class Session : public Link, public std::enable_shared_from_this<Session> {
   aio::Task<void> last_message_id(std::shared_ptr<Consumer> consumer, uint64_t request_id);
   void on_consumer_stats(const pb::CommandConsumerStats& command);
   void on_topics(const pb::CommandGetTopicsOfNamespace& command);
+  aio::Task<void> filter_topics(pb::CommandGetTopicsOfNamespace command,
+                                std::vector<std::string> topics);
+  void tell_topics(const pb::CommandGetTopicsOfNamespace& command,
+                   const std::vector<std::string>& topics, bool filtered);
   std::shared_ptr<Consumer> consumer(uint64_t id) const;
   // Also one that a seek has sent away and that is not back yet.
   std::shared_ptr<Consumer> consumer_or_returning(uint64_t id) const;

@@ -1,7 +1,9 @@
 #include "wire/topic_name.h"
 
+#include <algorithm>
 #include <charconv>
 
+#include "base/crc32c.h"
 #include "base/text.h"
 
 namespace hulse::wire {
@@ -85,6 +87,14 @@ TopicName TopicName::partition_of(int index) const {
   TopicName out = base();
   out.local += std::string(kSuffix) + std::to_string(index);
   out.partition = index;
+  return out;
+}
+
+std::string topics_hash(std::vector<std::string> topics) {
+  std::sort(topics.begin(), topics.end());
+  const uint32_t crc = crc32c(0, fmt::format("{}", fmt::join(topics, ",")));
+  std::string out;
+  for (int shift = 0; shift < 32; shift += 8) out += fmt::format("{:02x}", crc >> shift & 0xff);
   return out;
 }
 

@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 
@@ -25,5 +26,9 @@ struct TopicName {
   TopicName partition_of(int index) const;
   bool persistent() const { return domain == "persistent"; }
 };
+
+// What a client remembers a list of topics by (topics_hash): CRC32C of the names, sorted and joined
+// by commas, its bytes as hex digits from the lowest on.
+std::string topics_hash(std::vector<std::string> topics);
 
 }  // namespace hulse::wire

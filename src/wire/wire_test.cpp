@@ -273,6 +273,14 @@ TEST(Base64, RoundTripAndRefusal) {
   EXPECT_EQ(base64_decode("ab*d"), std::nullopt);
 }
 
+TEST(TopicName, HashOfAListIsPulsars) {
+  EXPECT_EQ(topics_hash({}), "00000000");
+  const std::string a = "persistent://public/default/a";
+  const std::string b = "persistent://public/default/b";
+  EXPECT_EQ(topics_hash({a, b}), "c7559e98");
+  EXPECT_EQ(topics_hash({b, a}), "c7559e98");
+}
+
 TEST(TopicName, FormsAndRefusals) {
   EXPECT_EQ(TopicName::parse("x")->text(), "persistent://public/default/x");
   EXPECT_EQ(TopicName::parse("t/n/x")->text(), "persistent://t/n/x");

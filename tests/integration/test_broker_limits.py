@@ -167,3 +167,35 @@ def test_a_seek_is_answered_before_the_reader_is_back_from_the_last_one(standalo
         # One that was never there is still unknown.
         reader.expect(wire.MESSAGE)
         assert b"Consumer not found" in reader.ask(wire.SEEK, [(1, 8), (2, 6), (4, 1)], wire.ERROR)[3]
+
+
+def test_the_list_of_topics_is_filtered_and_told_once(standalone, connect, namespace):  # noqa: F811
+    prefix = f"persistent://{namespace}/"
+    assert admin(standalone, "PUT", f"persistent/{namespace}/lines/partitions", 2)[0] == 204
+    client = connect(standalone.url)
+    for name in ("orders", "orders-eu"):
+        client.create_producer(prefix + name).close()
+    lines = [f"{prefix}lines-partition-{i}".encode() for i in range(2)]
+    orders = [(prefix + name).encode() for name in ("orders", "orders-eu")]
+    with wire.Connection(standalone.port) as connection:
+        def ask(*more):
+            """Topics, and whether they are filtered and changed, and the hash."""
+            got = connection.ask(wire.GET_TOPICS, [(1, 9), (2, namespace), *more], wire.TOPICS)
+            assert got[1] == [9]
+            return got.get(2, []), got[3] == [1], got[5] == [1], got[4][0]
+        topics, filtered, changed, seen = ask()
+        assert (sorted(topics), filtered, changed) == (lines + orders, False, True)
+        assert ask((5, seen)) == ([], False, False, seen), "they are told once"
+        topics, filtered, changed, part = ask((4, f"{namespace}/orders.*"), (5, seen))
+        assert (topics, filtered, changed) == (orders, True, True)
+        assert ask((4, f"persistent://{namespace}/orders.*"), (5, part)) == ([], True, False, part)
+        # The whole name, without the partition.
+        assert ask((4, f"{namespace}/order"))[:2] == ([], True)
+        assert ask((4, f"{namespace}/lines"))[:2] == (lines, True)
+        # What cannot be evaluated here is left to the client.
+        assert ask((4, f"{namespace}/(orders"))[:2] == (lines + orders, False)
+        assert ask((4, f"{namespace}/" + "(a|b)" * 10))[:2] == (lines + orders, False)
+        assert ask((3, 1)) == ([], False, True, b"00000000"), "there are no topics that are not persistent"
+        client.create_producer(prefix + "orders-us").close()
+        topics, filtered, changed, now = ask((4, f"{namespace}/orders.*"), (5, part))
+        assert (len(topics), filtered, changed) == (3, True, True) and now != part
