@@ -31,7 +31,9 @@ Broker::Broker(Options options, storage::Store& store, aio::Executor executor, a
               .tail_bytes_max = options_.cache_bytes_max,
               .ahead_bytes_max = options_.cache_bytes_max,
               .unsynced_bytes_max = options_.unsynced_total_bytes_max,
-              .consistent_hashing = options_.consistent_hashing},
+              .consistent_hashing = options_.consistent_hashing,
+              .note_time = options_.note_time,
+              .note_index = options_.note_index},
       namespaces_(store, executor),
       schemas_(store),
       gate_(executor),
@@ -58,6 +60,16 @@ Result<void> Broker::load() {
   for (const auto& [key, value] : *topics) {
     auto record = TopicRecord::decode(value);
     if (!record) return record.error().with(key);
+    const auto end = shared_.store.extent(record->id).end;
+    if (options_.note_index && end > 0) {
+      // The record knows of the ledgers before the last one.
+      const auto last = shared_.store.read(record->id, end - 1, 1, 1);
+      const auto noted = last && !last->empty()
+                             ? wire::broker_metadata(last->front().payload.view())
+                             : std::nullopt;
+      if (noted && noted->has_index())
+        record->messages = std::max(record->messages, noted->index() + 1);
+    }
     records_[key.substr(std::string_view("topic/").size())] = std::move(*record);
   }
   const auto cursors = shared_.store.scan("cursor/");

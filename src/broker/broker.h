@@ -38,6 +38,8 @@ struct Options {
   bool consistent_hashing = true;                                 // see Shared
   aio::Duration quota_check = std::chrono::seconds(60);
   aio::Duration inactive_check = std::chrono::seconds(60);  // of topics that nobody uses
+  bool note_time = false;                                   // see Shared
+  bool note_index = false;
   size_t message_bytes_max = wire::kMessageBytesMax;
   // Of one connection: what may be received and not synced, and what may wait to be written to it.
   size_t unsynced_bytes_max = 16 << 20;

@@ -60,7 +60,10 @@ struct Survey {
     if (kept == 0) return std::nullopt;
     if (kept == std::ssize(keep)) return entry.entry;
     auto cut = wire::without_messages(entry.entry, keep);
-    return cut ? Bytes::from(std::move(*cut)) : entry.entry;
+    if (!cut) return entry.entry;
+    auto rest = Bytes::from(std::move(*cut));
+    const auto noted = wire::broker_metadata(entry.entry.view());
+    return noted ? wire::with_broker_metadata(*noted, rest) : rest;
   }
 };
 

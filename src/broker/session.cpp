@@ -12,6 +12,7 @@ constexpr std::string_view kPart = "broker";
 constexpr auto kKeepAlive = std::chrono::seconds(30);
 // Above what consumers may have waiting, one large message included: then answers are the cause.
 constexpr size_t kUnwrittenTimes = 4;
+constexpr int kNotesVersion = 18;  // of the protocol: clients know the broker's entry metadata
 constexpr uint64_t kNoRequest = UINT64_MAX;  // request id -1: the broker speaks on its own
 
 }  // namespace
@@ -154,7 +155,9 @@ void Session::send(const pb::BaseCommand& command) {
   if (!ended_) writer_.send(wire::encode_frame(command));
 }
 void Session::send(const pb::BaseCommand& command, const Bytes& entry) {
-  if (!ended_) writer_.send(wire::encode_frame_head(command, entry.size()), entry);
+  if (ended_) return;
+  const Bytes shown = knows_notes_ ? entry : wire::without_broker_metadata(entry);
+  writer_.send(wire::encode_frame_head(command, shown.size()), shown);
 }
 bool Session::writable() const {
   return !ended_ && writer_.queued_bytes() < broker_.options().unwritten_bytes_max;
@@ -361,6 +364,8 @@ aio::Task<void> Session::say_goodbye() {
 aio::Task<Result<void>> Session::on_connect(pb::CommandConnect command) {
   if (connected_) co_return Error(Code::invalid, "a second CONNECT");
   client_version_ = command.client_version();
+  knows_notes_ = command.feature_flags().supports_broker_entry_metadata() &&
+                 command.protocol_version() >= kNotesVersion;
   can_refresh_ = command.feature_flags().supports_auth_refresh();
   auth::Credentials credentials;
   credentials.method = command.auth_method_name();

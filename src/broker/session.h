@@ -99,6 +99,7 @@ class Session : public Link, public std::enable_shared_from_this<Session> {
   bool heard_ = true;  // since the last ping
   std::string client_version_;
   auth::Identity identity_;
+  bool knows_notes_ = false;  // the client takes what the broker notes before entries
   bool can_refresh_ = false;  // the client answers AUTH_CHALLENGE
   bool challenged_ = false;
   size_t unsynced_bytes_ = 0;

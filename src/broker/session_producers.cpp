@@ -126,6 +126,8 @@ Result<void> Session::on_send(const pb::CommandSend& command, Bytes entry) {
     return Error(Code::invalid,
                  fmt::format("SEND for the unknown producer {}", command.producer_id()));
   }
+  // What comes before the entry is the broker's to say.
+  entry = wire::without_broker_metadata(entry);
   // The limit is the payload's: clients cut a message into chunks that fill it, and metadata comes
   // on top.
   const auto metadata = wire::metadata_bytes(entry.view());

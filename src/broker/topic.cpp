@@ -39,6 +39,7 @@ std::string TopicRecord::encode() const {
                                    compacted->bytes, compacted->last_index};
   }
   if (compacting != 0) out["compacting"] = compacting;
+  if (messages != 0) out["messages"] = messages;
   return json::serialize(out);
 }
 
@@ -78,6 +79,7 @@ Result<TopicRecord> TopicRecord::decode(std::string_view text) {
   }
   if (const auto* compacting = object.if_contains("compacting"))
     record.compacting = number(*compacting);
+  if (const auto* messages = object.if_contains("messages")) record.messages = number(*messages);
   if (error) return damaged;
   return record;
 }

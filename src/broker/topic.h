@@ -46,6 +46,10 @@ struct Shared {
   aio::Duration failover_delay = std::chrono::seconds(1);
   // Key_Shared: a ring of hashes (as Pulsar's default) or ranges that are split in halves.
   bool consistent_hashing = true;
+  // What is noted before each entry (BrokerEntryMetadata): when it came, and how many messages
+  // there were before its last one.
+  bool note_time = false;
+  bool note_index = false;
 };
 
 struct Ledger {
@@ -75,6 +79,8 @@ struct TopicRecord {
   uint64_t epoch = 0;               // of exclusive producers
   bool has_epoch = false;
   bool terminated = false;
+  // Ever published here while entries were numbered; as of the last ledger's begin when stored.
+  uint64_t messages = 0;
 
   std::string encode() const;  // JSON
   static Result<TopicRecord> decode(std::string_view json);
@@ -249,6 +255,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
     std::optional<uint64_t> mark;  // what deduplication remembers
     uint64_t index = 0;
     uint32_t messages = 1;
+    size_t bytes = 0;  // as it was sent
     bool carries_record = false;
     std::shared_ptr<storage::Fence> fence;
   };
@@ -270,6 +277,8 @@ class Topic : public std::enable_shared_from_this<Topic> {
               std::string message, size_t size);
   void receipt(const Producer& producer, const Sent& sent, uint64_t ledger, uint64_t entry);
   std::optional<Refusal> over_quota() const;
+  // The entry with what the broker notes of it, if it does.
+  Bytes noted(const Bytes& entry, uint32_t messages);
   void become_exclusive(const std::shared_ptr<Producer>& producer, Done ready);
   void promote_waiting();
   void remember(TailEntry entry);

@@ -115,7 +115,10 @@ aio::Task<void> Topic::check_quota() {
     const auto metadata = !oldest || oldest->empty()
                               ? Result<wire::pb::MessageMetadata>(wire::pb::MessageMetadata())
                               : wire::parse_metadata(oldest->front().entry.view());
-    const int64_t since = metadata ? static_cast<int64_t>(metadata->publish_time()) : 0;
+    const int64_t since =
+        !metadata || oldest->empty()
+            ? 0
+            : static_cast<int64_t>(wire::publish_time(oldest->front().entry.view(), *metadata));
     old = since > 0 && aio::wall_ms() - since > policies_.quota_seconds * 1000;
   }
   too_old_ = old;
@@ -228,6 +231,8 @@ void Topic::publish(const std::shared_ptr<Producer>& producer, const pb::Command
   sent.fence = fence_;
   sent.index = next_index_++;
   sent.messages = static_cast<uint32_t>(std::max(1, send.num_messages()));
+  sent.bytes = entry.size();
+  entry = noted(entry, sent.messages);
   ledger_bytes_ += entry.size();
   uncompacted_bytes_ += entry.size();
   ++unstored_;
@@ -237,6 +242,18 @@ void Topic::publish(const std::shared_ptr<Producer>& producer, const pb::Command
         self->stored(producer, sent, entry, result);
       },
       std::move(changes), fence_);
+}
+
+Bytes Topic::noted(const Bytes& entry, uint32_t messages) {
+  if (!shared_.note_time && !shared_.note_index) return entry;
+  pb::BrokerEntryMetadata metadata;
+  if (shared_.note_time) metadata.set_broker_timestamp(static_cast<uint64_t>(aio::wall_ms()));
+  if (shared_.note_index) {
+    // Of the last message of a batch, as Pulsar counts. One that fails to be stored leaves a gap.
+    record_.messages += messages;
+    metadata.set_index(record_.messages - 1);
+  }
+  return wire::with_broker_metadata(metadata, entry);
 }
 
 void Topic::refuse(const Producer& producer, uint64_t sequence_id, pb::ServerError code,
@@ -268,7 +285,7 @@ void Topic::receipt(const Producer& producer, const Sent& sent, uint64_t ledger,
 void Topic::stored(const std::shared_ptr<Producer>& producer, const Sent& sent, Bytes entry,
                    const Result<void>& written) {
   --unstored_;
-  const size_t size = entry.size();
+  const size_t size = sent.bytes;
   auto* sequence = sent.mark ? &sequences_[producer->name] : nullptr;
   Result<void> result = written;
   if (result && sent.carries_record) record_unsaved_ = false;

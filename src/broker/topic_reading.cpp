@@ -183,7 +183,7 @@ aio::Task<Result<uint64_t>> Topic::index_at(uint64_t time) {
     }
     const auto metadata = wire::parse_metadata(found->front().entry.view());
     if (!metadata) co_return metadata.error().with(text_);
-    if (metadata->publish_time() >= time) {
+    if (wire::publish_time(found->front().entry.view(), *metadata) >= time) {
       high = middle;
     } else {
       low = found->front().index + 1;

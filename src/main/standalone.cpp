@@ -33,6 +33,12 @@ bool is_loopback(const std::string& host) {
   return !error && address.is_loopback();
 }
 
+constexpr std::string_view kTimestampInterceptor = "AppendBrokerTimestampMetadataInterceptor";
+constexpr std::string_view kIndexInterceptor = "AppendIndexMetadataInterceptor";
+
+// The class without its package.
+std::string_view interceptor(std::string_view name) { return name.substr(name.rfind('.') + 1); }
+
 aio::TlsServerOptions tls_of(const StandaloneOptions& options) {
   return {.cert_file = options.tls_cert_file,
           .key_file = options.tls_key_file,
@@ -70,6 +76,10 @@ broker::Options broker_options(const StandaloneOptions& options, const Secret& o
   out.super_roles = options.super_roles;
   out.super_roles.push_back(own_role);
   out.consistent_hashing = options.consistent_hashing;
+  for (const auto& name : options.entry_metadata) {
+    out.note_time |= interceptor(name) == kTimestampInterceptor;
+    out.note_index |= interceptor(name) == kIndexInterceptor;
+  }
   out.quota_check = options.quota_check;
   out.inactive_check = options.inactive_check;
   return out;
@@ -101,6 +111,13 @@ Result<void> validate(const StandaloneOptions& options) {
   }
   if (options.authorization && options.super_roles.empty()) {
     problems.push_back("authorizationEnabled needs superUserRoles: nobody could grant anything");
+  }
+  for (const auto& name : options.entry_metadata) {
+    const auto known = interceptor(name);
+    if (known != kTimestampInterceptor && known != kIndexInterceptor) {
+      problems.push_back(fmt::format("brokerEntryMetadataInterceptors knows {} and {}, not {}",
+                                     kTimestampInterceptor, kIndexInterceptor, name));
+    }
   }
   if (problems.empty()) return {};
   return Error(Code::invalid, fmt::format("{}", fmt::join(problems, "; ")));

@@ -43,6 +43,7 @@ struct StandaloneOptions {
   std::vector<std::string> super_roles;
   bool unauthenticated_remote_access = false;
   bool consistent_hashing = true;
+  std::vector<std::string> entry_metadata;
   std::chrono::seconds quota_check{60};
   std::chrono::seconds inactive_check{60};
   bool worker = true;
@@ -119,6 +120,10 @@ inline constexpr auto kStandaloneFields = std::to_array<config::Field>({
     config::field<&StandaloneOptions::consistent_hashing>(
         "subscriptionKeySharedUseConsistentHashing",
         "Key_Shared: spread keys by a ring of hashes; if not, by ranges that are split in halves"),
+    config::field<&StandaloneOptions::entry_metadata>(
+        "brokerEntryMetadataInterceptors",
+        "What is noted before each entry for clients that know it: AppendBrokerTimestampMetadata"
+        "Interceptor, AppendIndexMetadataInterceptor (or with Pulsar's package)"),
     config::field<&StandaloneOptions::worker>("functionsWorkerEnabled",
                                               "Run the sources and sinks that are created here"),
     config::field<&StandaloneOptions::subscription_grace>(

@@ -129,6 +129,39 @@ Result<pb::MessageMetadata> parse_metadata(std::string_view entry) {
   return parse(*metadata);
 }
 
+std::optional<pb::BrokerEntryMetadata> broker_metadata(std::string_view entry) {
+  if (entry.size() < 6 || get_u16(entry.data()) != kBrokerEntryMagic) return std::nullopt;
+  entry.remove_prefix(2);
+  const auto bytes = take_sized(entry, "broker entry metadata");
+  pb::BrokerEntryMetadata out;
+  if (!bytes || !parse_message(out, *bytes)) return std::nullopt;
+  return out;
+}
+
+Bytes with_broker_metadata(const pb::BrokerEntryMetadata& metadata, const Bytes& entry) {
+  const size_t size = metadata.ByteSizeLong();
+  std::string out;
+  out.reserve(6 + size + entry.size());
+  out.resize(6);
+  put_u16(out.data(), kBrokerEntryMagic);
+  put_u32(out.data() + 2, static_cast<uint32_t>(size));
+  metadata.AppendToString(&out);
+  out += entry.view();
+  return Bytes::from(std::move(out));
+}
+
+Bytes without_broker_metadata(const Bytes& entry) {
+  std::string_view rest = entry.view();
+  const auto skipped = skip_broker_metadata(rest);
+  return skipped ? entry.slice(entry.size() - rest.size()) : entry;
+}
+
+uint64_t publish_time(std::string_view entry, const pb::MessageMetadata& metadata) {
+  const auto noted = broker_metadata(entry);
+  return noted && noted->has_broker_timestamp() ? noted->broker_timestamp()
+                                                : metadata.publish_time();
+}
+
 Result<void> verify_checksum(std::string_view entry) {
   const auto skipped = skip_broker_metadata(entry);
   if (!skipped) return skipped.error();

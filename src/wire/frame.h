@@ -9,6 +9,7 @@
 // Sizes are big-endian; `total` counts what follows it; the checksum covers what follows it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -54,6 +55,14 @@ Result<Entry> parse_entry(const Bytes& entry);
 Result<pb::MessageMetadata> parse_metadata(std::string_view entry);
 // Where an entry's MessageMetadata lies in it.
 Result<std::string_view> metadata_bytes(std::string_view entry);
+// What the broker has put before an entry (magic 0x0e02); nothing if it has not, or if it is
+// damaged.
+std::optional<pb::BrokerEntryMetadata> broker_metadata(std::string_view entry);
+Bytes with_broker_metadata(const pb::BrokerEntryMetadata& metadata, const Bytes& entry);
+// For clients that do not know it.
+Bytes without_broker_metadata(const Bytes& entry);
+// When it was published, milliseconds since 1970: by the broker's clock if it has noted it.
+uint64_t publish_time(std::string_view entry, const pb::MessageMetadata& metadata);
 // Fails unless the entry's checksum is right or absent.
 Result<void> verify_checksum(std::string_view entry);
 

@@ -75,6 +75,29 @@ TEST(Frame, SendOfABatch) {
   EXPECT_EQ(batch.payload(), from_hex("00000004180240076162000000041801400863"));
 }
 
+TEST(Frame, WhatTheBrokerNotesOfAnEntryCanBeTakenOffAgain) {
+  const Bytes entry = Bytes::copy(std::string_view("\x0e\x01 and what follows", 20));
+  EXPECT_FALSE(broker_metadata(entry.view()));
+  EXPECT_EQ(without_broker_metadata(entry).view(), entry.view());
+  pb::BrokerEntryMetadata metadata;
+  metadata.set_broker_timestamp(1000);
+  metadata.set_index(7);
+  const Bytes noted = with_broker_metadata(metadata, entry);
+  EXPECT_EQ(noted.view().substr(0, 11), std::string_view("\x0e\x02\0\0\0\5\x08\xe8\x07\x10\7", 11));
+  EXPECT_EQ(without_broker_metadata(noted).view(), entry.view());
+  const auto read = broker_metadata(noted.view());
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->index(), 7u);
+  pb::MessageMetadata message;
+  message.set_publish_time(999);
+  EXPECT_EQ(publish_time(noted.view(), message), 1000u);
+  EXPECT_EQ(publish_time(entry.view(), message), 999u);
+  // Cut off: it is left as it is for whoever reports what is damaged.
+  const Bytes cut = noted.slice(0, 9);
+  EXPECT_FALSE(broker_metadata(cut.view()));
+  EXPECT_EQ(without_broker_metadata(cut).view(), cut.view());
+}
+
 TEST(Frame, EveryFlippedBitIsNoticed) {
   pb::MessageMetadata metadata;
   metadata.set_producer_name("p");

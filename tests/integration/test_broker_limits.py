@@ -1,4 +1,5 @@
 """Limits that a namespace sets for its topics, and what the broker says of topics and entries to those who ask."""
+import struct
 import time
 
 import pulsar
@@ -6,7 +7,7 @@ import pytest
 
 from support import stays_true, wait_until
 import wire
-from test_broker_features import EARLIEST, RECEIVE_MS, admin, namespace  # noqa: F401 (a fixture)
+from test_broker_features import EARLIEST, RECEIVE_MS, admin, namespace, path_of  # noqa: F401 (a fixture)
 
 SHARED = pulsar.ConsumerType.Shared
 
@@ -199,3 +200,70 @@ def test_the_list_of_topics_is_filtered_and_told_once(standalone, connect, names
         client.create_producer(prefix + "orders-us").close()
         topics, filtered, changed, now = ask((4, f"{namespace}/orders.*"), (5, part))
         assert (len(topics), filtered, changed) == (3, True, True) and now != part
+
+
+def entries(broker, topic, count, flags, name):
+    """The broker's notes (None where an entry has none) of a reader's first entries, from the earliest on, and the rest."""
+    got = []
+    with wire.Connection(broker.port, flags) as reader:
+        reader.ask(wire.SUBSCRIBE, [(1, topic), (2, name), (3, 0), (4, 1), (5, 1), (8, 0), (13, 1)], wire.SUCCESS)
+        reader.send(wire.FLOW, [(1, 1), (2, 1000)])
+        for _ in range(count):
+            entry = reader.expect(wire.MESSAGE)[1]
+            notes = None
+            if entry.startswith(b"\x0e\x02"):
+                size = struct.unpack(">I", entry[2:6])[0]
+                notes, entry = wire.decode(entry[6:6 + size]), entry[6 + size:]
+            assert entry.startswith(b"\x0e\x01"), "the producer's own bytes begin with the checksum"
+            got.append((notes, entry))
+    return got
+
+
+def test_entries_are_noted_for_clients_that_know_it(workshop, connect, topic):
+    package = "org.apache.pulsar.common.intercept."
+    both = f"{package}AppendIndexMetadataInterceptor,{package}AppendBrokerTimestampMetadataInterceptor"
+    noting = ["--broker-entry-metadata-interceptors", both]
+    broker = workshop.standalone()
+    client = connect(broker.url)
+    client.create_producer(topic, batching_enabled=False).send(b"before")
+    client.close()
+    broker.arguments = noting
+    broker.kill()
+    broker.start()
+    client = connect(broker.url)
+    began = int(time.time() * 1000)
+    producer = client.create_producer(topic, batching_enabled=False)
+    for i in range(2):
+        producer.send(str(i).encode())
+    batch = client.create_producer(topic, batching_enabled=True, batching_max_publish_delay_ms=10000)
+    for i in range(3):
+        batch.send_async(str(i).encode(), lambda *_: None)
+    batch.flush()
+    client.close()
+    told = entries(broker, topic, 4, [2], "knows")
+    assert told[0][0] is None, "what was there before has no notes"
+    assert [notes[2] for notes, _ in told[1:]] == [[0], [1], [4]], "a batch has the index of its last message"
+    for notes, _ in told[1:]:
+        assert began <= notes[1][0] <= time.time() * 1000
+    plain = entries(broker, topic, 4, [], "does not")
+    assert all(notes is None for notes, _ in plain)
+    assert [entry for _, entry in plain] == [entry for _, entry in told]
+    # The count goes on after a kill and after an unload, also when everything is on disk only.
+    broker.kill()
+    broker.start()
+    client = connect(broker.url)
+    client.create_producer(topic, batching_enabled=False).send(b"5")
+    assert admin(broker, "PUT", f"{path_of(topic)}/unload")[0] == 204
+    client.create_producer(topic, batching_enabled=False).send(b"6")
+    assert [notes[2] for notes, _ in entries(broker, topic, 6, [2], "again")[4:]] == [[5], [6]]
+    # A client library reads the entries either way, and a time is looked for by the broker's clock.
+    consumer = client.subscribe(topic, "s", initial_position=EARLIEST)
+    assert [consumer.receive(RECEIVE_MS).data() for _ in range(8)] == \
+        [b"before", b"0", b"1", b"0", b"1", b"2", b"5", b"6"]
+    consumer.seek(began)
+    assert consumer.receive(RECEIVE_MS).data() == b"0"
+
+
+def test_an_unknown_interceptor_is_refused(workshop):
+    refused = workshop.run("standalone", "--data-dir", workshop.folder / "x", "--broker-entry-metadata-interceptors", "x.Y")
+    assert refused.returncode != 0 and "AppendIndexMetadataInterceptor" in refused.stderr
