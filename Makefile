@@ -62,7 +62,7 @@ faults: test-packages build ## kills, power losses, failing disks and networks, 
 FUZZ_SECONDS ?= 60
 fuzz: test-packages ## every fuzzer of tests/fuzz for FUZZ_SECONDS each
 	@cmake --preset fuzz --log-level=WARNING
-	@ninja -C build/fuzz -j $(JOBS) frame_fuzz batch_fuzz log_fuzz schema_fuzz
+	@ninja -C build/fuzz -j $(JOBS) fuzzers
 	@tools/run_fuzzers.sh build/fuzz/fuzz $(FUZZ_SECONDS)
 
 .PHONY: tsan

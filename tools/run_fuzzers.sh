@@ -5,6 +5,7 @@ set -euo pipefail
 folder=$1
 seconds=$2
 for fuzzer in "$folder"/*_fuzz; do
+  [[ -f $fuzzer ]] || continue # a corpus
   name=$(basename "$fuzzer")
   corpus=$folder/corpus-$name
   mkdir -p "$corpus"

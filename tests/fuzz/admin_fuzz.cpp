@@ -1,0 +1,48 @@
+// The body of a request that creates or updates a sink or a source: the form, the JSON in it, the
+// configuration and what is made of it.
+#include <boost/json.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "admin/multipart.h"
+#include "runtime/component_edit.h"
+#include "runtime/component_record.h"
+
+namespace {
+
+void configure(hulse::connect::Kind kind, std::string_view text) {
+  using namespace hulse;
+  boost::system::error_code error;
+  const auto value = boost::json::parse(text, error);
+  if (error || !value.is_object()) return;
+  std::vector<std::string> notes;
+  const auto merged = runtime::merge_component(kind, {{"name", "x"}}, value.get_object());
+  const auto component = runtime::parse_component(kind, merged, notes);
+  if (!component) return;
+  const auto shown = runtime::shown_component(*component, merged);
+  // Nothing differs from itself.
+  if (runtime::component_changes({*component, merged}, {*component, merged})) __builtin_trap();
+  (void)shown;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace hulse;
+  const std::string_view input(reinterpret_cast<const char*>(data), size);
+  (void)runtime::ComponentRecord::decode(input);
+  (void)runtime::decode_counters(input);
+  configure(connect::Kind::sink, input);
+  configure(connect::Kind::source, input);
+  const size_t line = input.find('\n');
+  if (line == std::string_view::npos) return 0;
+  const auto parts = admin::parse_multipart(input.substr(0, line), input.substr(line + 1));
+  if (!parts) return 0;
+  for (const auto& part : *parts) {
+    if (part.body.data() < input.data() || part.body.data() + part.body.size() > input.end())
+      __builtin_trap();
+    configure(connect::Kind::sink, part.body);
+  }
+  return 0;
+}
