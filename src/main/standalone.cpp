@@ -140,7 +140,10 @@ class Standalone {
     if (started) started = co_await aio::on(strand, start_web());
     if (started) {
       // After the broker serves, and whatever becomes of it.
-      if (options_.worker) co_await aio::on(worker_strand_, start_worker());
+      if (options_.worker) {
+        co_await aio::on(worker_strand_, start_worker());
+        co_await aio::on(strand, let_worker_answer());
+      }
       std::printf("hulse standalone is ready: broker %s, web http://%s, data %s (%.2f s)\n",
                   broker_->service_url().c_str(), aio::to_string(web_->endpoint()).c_str(),
                   options_.data_dir.c_str(),
@@ -178,8 +181,14 @@ class Standalone {
     co_return;
   }
 
+  // Requests are answered on the broker's strand, and come before the worker is there.
+  aio::Task<void> let_worker_answer() {
+    worker_answers_ = true;
+    co_return;
+  }
+
   aio::Task<aio::HttpResponse> answer(aio::HttpRequest request) {
-    if (!worker_ || !admin::serves(request.path()))
+    if (!worker_answers_ || !admin::serves(request.path()))
       co_return co_await broker::handle(*broker_, std::move(request));
     auto refused = co_await broker::refuse_stranger(*broker_, request);
     if (refused) co_return std::move(*refused);
@@ -241,6 +250,7 @@ class Standalone {
   std::unique_ptr<storage::Store> store_;
   std::unique_ptr<broker::Broker> broker_;
   std::unique_ptr<runtime::Worker> worker_;
+  bool worker_answers_ = false;  // the broker's strand's
   std::unique_ptr<aio::HttpServer> web_;
   std::unique_ptr<aio::HttpServer> web_tls_;
 };
