@@ -411,9 +411,11 @@ Task<void> HttpServer::accept(std::shared_ptr<State> state) {
       if (!slept) co_return;
       continue;
     }
+    TlsContext tls;
+    if (state->options.tls) tls = co_await state->options.tls->context();
+    if (state->gate.closing()) co_return;
     state->connections += 1;
     // The gate belongs to the worker's executor.
-    auto tls = state->options.tls ? state->options.tls->context() : nullptr;
     asio::post(worker.executor, [state, &worker, tls, taken = std::move(socket)]() mutable {
       if (worker.stopping || worker.gate.closing()) {
         state->connections -= 1;

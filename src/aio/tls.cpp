@@ -5,6 +5,7 @@
 
 #include <boost/asio/ssl/context.hpp>
 
+#include "aio/offload.h"
 #include "base/log.h"
 
 namespace hulse::aio {
@@ -94,9 +95,9 @@ Result<TlsContext> client_context(const TlsOptions& options) {
   return context;
 }
 
-Result<TlsServer> TlsServer::load(TlsServerOptions options) {
-  TlsServer server(std::move(options));
-  server.stamps_ = server.stamps();
+Result<TlsServer> TlsServer::load(TlsServerOptions options, Executor disk) {
+  TlsServer server(std::move(options), std::move(disk));
+  server.stamps_ = stamps(server.options_);
   auto context = server_context(server.options_);
   if (!context) return context.error();
   server.context_ = std::move(*context);
@@ -104,10 +105,10 @@ Result<TlsServer> TlsServer::load(TlsServerOptions options) {
   return server;
 }
 
-TlsServer::Stamps TlsServer::stamps() const {
+TlsServer::Stamps TlsServer::stamps(const TlsServerOptions& options) {
   Stamps out{};
   size_t at = 0;
-  for (const auto* file : {&options_.cert_file, &options_.key_file, &options_.trust_file}) {
+  for (const auto* file : {&options.cert_file, &options.key_file, &options.trust_file}) {
     std::error_code ignored;  // a missing file keeps what it was loaded as
     if (!file->empty()) out[at] = std::filesystem::last_write_time(*file, ignored);
     ++at;
@@ -115,21 +116,28 @@ TlsServer::Stamps TlsServer::stamps() const {
   return out;
 }
 
-TlsContext TlsServer::context() {
+Task<TlsContext> TlsServer::context() {
   const auto now = Clock::now();
-  if (now - looked_ < kLookAgain) return context_;
+  if (now - looked_ < kLookAgain) co_return context_;
   looked_ = now;
-  const auto current = stamps();
-  if (current == stamps_) return context_;
-  auto fresh = server_context(options_);
-  if (fresh) {
-    stamps_ = current;
-    context_ = std::move(*fresh);
+  struct Found {
+    Stamps stamps;
+    std::optional<Result<TlsContext>> fresh;  // nothing: the files are the same
+  };
+  const auto found = co_await offload(disk_, [options = options_, known = stamps_] {
+    Found out{stamps(options), std::nullopt};
+    if (out.stamps != known) out.fresh = server_context(options);
+    return out;
+  });
+  if (!found.fresh) co_return context_;
+  if (*found.fresh) {
+    stamps_ = found.stamps;
+    context_ = **found.fresh;
     log::info("tls", "{} was read again", options_.cert_file);
   } else {
-    log::error("tls", "the new certificate is not used: {}", fresh.error().text());
+    log::error("tls", "the new certificate is not used: {}", found.fresh->error().text());
   }
-  return context_;
+  co_return context_;
 }
 
 }  // namespace hulse::aio

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "aio/clock.h"
+#include "aio/task.h"
 #include "base/result.h"
 #include "base/secret.h"
 
@@ -43,19 +44,21 @@ struct TlsServerOptions {
 // after that use the new ones. Not thread-safe: belongs to the strand that accepts.
 class TlsServer {
  public:
-  static Result<TlsServer> load(TlsServerOptions options);
+  // Blocking. `disk` is where the files are looked at from then on.
+  static Result<TlsServer> load(TlsServerOptions options, Executor disk);
 
   const TlsServerOptions& options() const { return options_; }
   // The one to accept the next connection with. Files that cannot be used are logged, and the old
-  // context stays.
-  TlsContext context();
+  // context stays. Awaited by one at a time.
+  Task<TlsContext> context();
 
  private:
   using Stamps = std::array<std::filesystem::file_time_type, 3>;
-  explicit TlsServer(TlsServerOptions options) : options_(std::move(options)) {}
-  Stamps stamps() const;
+  TlsServer(TlsServerOptions options, Executor disk) : options_(std::move(options)), disk_(disk) {}
+  static Stamps stamps(const TlsServerOptions& options);
 
   TlsServerOptions options_;
+  Executor disk_;
   TlsContext context_;
   Stamps stamps_{};
   Clock::time_point looked_{};

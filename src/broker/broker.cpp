@@ -108,7 +108,7 @@ aio::Task<Result<void>> Broker::start() {
   auto listening = co_await listen(options_.port, std::nullopt);
   if (!listening) co_return listening;
   if (options_.tls_port) {
-    auto tls = aio::TlsServer::load(options_.tls);
+    auto tls = aio::TlsServer::load(options_.tls, shared_.disk);
     if (!tls) co_return tls.error();
     listening = co_await listen(*options_.tls_port, std::move(*tls));
     if (!listening) co_return listening;
@@ -151,7 +151,8 @@ aio::Task<void> Broker::accept(Listener& listener) {
     boost::system::error_code ignored;
     socket.set_option(aio::asio::ip::tcp::no_delay(true), ignored);
     const auto peer = socket.remote_endpoint(ignored);
-    auto tls = listener.tls ? listener.tls->context() : nullptr;
+    aio::TlsContext tls;
+    if (listener.tls) tls = co_await listener.tls->context();
     auto session =
         std::make_shared<Session>(*this, std::move(socket), std::move(tls), aio::to_string(peer));
     gate_.spawn("connection of " + session->address(), session->run());

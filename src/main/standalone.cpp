@@ -204,7 +204,7 @@ class Standalone {
     if (!plain) co_return plain.error();
     web_ = std::move(*plain);
     if (options_.web_port_tls) {
-      auto tls = aio::TlsServer::load(tls_of(options_));
+      auto tls = aio::TlsServer::load(tls_of(options_), disk_threads_.next());
       if (!tls) co_return tls.error();
       auto secure = co_await listen(*options_.web_port_tls, std::move(*tls));
       if (!secure) co_return secure.error();

@@ -252,3 +252,32 @@ def test_all_problems_of_a_configuration_at_once(workshop):
     assert refused.returncode == 1
     for word in ("tlsCertificateFilePath", "tlsTrustCertsFilePath", "authenticationEnabled", "superUserRoles"):
         assert word in refused.stderr
+
+
+def test_a_renewed_certificate_is_taken_up_without_a_restart(workshop, certificates):
+    files = {kind: workshop.folder / f"own.{kind}" for kind in ("pem", "key")}
+
+    def put(name):
+        for kind, file in files.items():
+            fresh = file.with_suffix(".new")
+            fresh.write_bytes((certificates / f"{name}.{kind}").read_bytes())
+            fresh.replace(file)
+    put("server")
+    certificate(certificates, "renewed", "localhost", "ca")
+    ports = [free_port(), free_port()]
+    broker = workshop.standalone(arguments=[
+        "--broker-port-tls", ports[0], "--web-port-tls", ports[1], "--tls-certificate-file-path", files["pem"],
+        "--tls-key-file-path", files["key"]])
+
+    def shown():
+        return {ssl.get_server_certificate(("localhost", port), ca_certs=str(certificates / "ca.pem")) for port in ports}
+
+    def of(name):
+        return {ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert((certificates / f"{name}.pem").read_text()))}
+    assert shown() == of("server")
+    put("renewed")
+    wait_until(lambda: shown() == of("renewed"), "both ports show the new one")
+    files["pem"].write_text("no certificate")
+    wait_until(lambda: shown() and broker.process.output().count("the new certificate is not used") >= 2,
+               "both ports say what is wrong")
+    assert shown() == of("renewed"), "the old one stays in use"
