@@ -22,4 +22,8 @@ bool serves(std::string_view path);
 aio::Task<aio::HttpResponse> handle(runtime::Worker& worker, Address address,
                                     aio::HttpRequest request);
 
+// The metrics of every instance in Prometheus' text format: Apache Pulsar's names and labels, and
+// what those do not say. On the worker's strand.
+aio::Task<std::string> metrics_of(runtime::Worker& worker);
+
 }  // namespace hulse::admin

@@ -11,46 +11,48 @@
 #include "broker/rest_common.h"
 #include "broker/stats.h"
 #include "broker/subscription.h"
+#include "metrics/page.h"
 
 namespace hulse::broker {
 namespace {
 
-std::string label(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c == '\n' ? ' ' : c;
-  }
-  return out;
-}
-
-std::string metrics(Broker& broker) {
-  std::string out;
-  const auto line = [&](std::string_view name, const std::string& labels, uint64_t value) {
-    out += fmt::format("{}{{{}}} {}\n", name, labels, value);
-  };
+std::string metrics_of(Broker& broker) {
+  using metrics::Type;
+  metrics::Page page;
   for (const auto& [name, topic] : broker.loaded()) {
-    const std::string labels = fmt::format("cluster=\"standalone\",topic=\"{}\"", label(name));
+    const metrics::Labels labels{{"cluster", "standalone"}, {"topic", name}};
     const auto& counters = topic->counters();
-    line("pulsar_in_messages_total", labels, counters.in.messages);
-    line("pulsar_in_bytes_total", labels, counters.in.bytes);
-    line("pulsar_out_messages_total", labels, counters.out.messages);
-    line("pulsar_out_bytes_total", labels, counters.out.bytes);
-    line("pulsar_producers_count", labels, topic->producers().size());
-    line("pulsar_subscriptions_count", labels, topic->subscriptions().size());
+    page.add("pulsar_in_messages_total", Type::counter, "Messages published to the topic.", labels,
+             counters.in.messages);
+    page.add("pulsar_in_bytes_total", Type::counter, "Bytes published to the topic.", labels,
+             counters.in.bytes);
+    page.add("pulsar_out_messages_total", Type::counter, "Messages given to consumers.", labels,
+             counters.out.messages);
+    page.add("pulsar_out_bytes_total", Type::counter, "Bytes given to consumers.", labels,
+             counters.out.bytes);
+    page.add("pulsar_producers_count", Type::gauge, "Producers of the topic.", labels,
+             topic->producers().size());
+    page.add("pulsar_subscriptions_count", Type::gauge, "Subscriptions of the topic.", labels,
+             topic->subscriptions().size());
     for (const auto& [subscription, state] : topic->subscriptions()) {
-      line("pulsar_subscription_back_log",
-           labels + fmt::format(",subscription=\"{}\"", label(subscription)),
-           topic->backlog(state->cursor()));
+      auto own = labels;
+      own.emplace_back("subscription", subscription);
+      page.add("pulsar_subscription_back_log", Type::gauge,
+               "Entries the subscription has not acknowledged.", own,
+               topic->backlog(state->cursor()));
     }
   }
   const auto store = broker.shared().store.stats();
-  line("hulse_storage_syncs_total", "", store.syncs);
-  line("hulse_storage_records_total", "", store.records);
-  line("hulse_storage_written_bytes_total", "", store.bytes);
-  line("hulse_storage_disk_bytes", "", store.disk_bytes);
-  line("hulse_storage_live_bytes", "", store.live_bytes);
-  return out;
+  page.add("hulse_storage_syncs_total", Type::counter, "Syncs of the log.", {}, store.syncs);
+  page.add("hulse_storage_records_total", Type::counter, "Records written to the log.", {},
+           store.records);
+  page.add("hulse_storage_written_bytes_total", Type::counter, "Bytes written to the log.", {},
+           store.bytes);
+  page.add("hulse_storage_disk_bytes", Type::gauge, "Bytes of the log on disk.", {},
+           store.disk_bytes);
+  page.add("hulse_storage_live_bytes", Type::gauge, "Bytes of it that are needed.", {},
+           store.live_bytes);
+  return page.text();
 }
 
 // The decoded segments of a path.
@@ -175,7 +177,8 @@ std::optional<aio::HttpResponse> handle_broker(Call& call) {
     return aio::HttpResponse{.body = "ok"};
   }
   if (call.is(0, {"metrics"}) || call.is(0, {"metrics", ""})) {
-    return aio::HttpResponse{.body = metrics(broker), .content_type = "text/plain; version=0.0.4"};
+    return aio::HttpResponse{.body = metrics_of(broker),
+                             .content_type = "text/plain; version=0.0.4"};
   }
   if (call.is(0, {"admin", "v2", "clusters"})) return answer(json::array{"standalone"});
   if (call.is(0, {"admin", "v2", "clusters", "standalone"})) {

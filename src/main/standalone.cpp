@@ -188,10 +188,20 @@ class Standalone {
   }
 
   aio::Task<aio::HttpResponse> answer(aio::HttpRequest request) {
-    if (!worker_answers_ || !admin::serves(request.path()))
-      co_return co_await broker::handle(*broker_, std::move(request));
+    const bool metrics = request.path() == "/metrics" || request.path() == "/metrics/";
+    if (!admin::serves(request.path()) || !options_.worker) {
+      auto page = co_await broker::handle(*broker_, std::move(request));
+      if (metrics && page.status == 200 && worker_answers_)
+        page.body += co_await aio::on(worker_strand_, admin::metrics_of(*worker_));
+      co_return page;
+    }
     auto refused = co_await broker::refuse_stranger(*broker_, request);
     if (refused) co_return std::move(*refused);
+    if (!worker_answers_) {
+      co_return aio::HttpResponse{.status = 503,
+                                  .body = R"({"reason":"starting; please retry again"})",
+                                  .content_type = "application/json"};
+    }
     const auto endpoint = web_->endpoint();
     co_return co_await aio::on(
         worker_strand_,

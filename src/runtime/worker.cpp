@@ -7,6 +7,7 @@
 #include "aio/backoff.h"
 #include "aio/offload.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "client/topic_finder.h"
 #include "runtime/bus_id.h"
 #include "runtime/component_edit.h"
@@ -444,6 +445,27 @@ aio::Task<Result<std::vector<InstanceStatus>>> Worker::status(connect::Kind kind
       if (wanted) one.status.state = State::starting;
     }
     all.push_back(std::move(one));
+  }
+  co_return all;
+}
+
+aio::Task<std::vector<Worker::Everything>> Worker::everything() {
+  std::vector<std::pair<ComponentName, connect::Kind>> known;
+  if (components_) {
+    for (const auto& [key, stored] : components_->values()) {
+      const auto record = ComponentRecord::decode(stored.value);
+      const auto parts = split(key, '/');
+      if (!record || record->drop_subscription_ms || parts.size() != 3) continue;
+      known.emplace_back(
+          ComponentName{std::string(parts[0]), std::string(parts[1]), std::string(parts[2])},
+          record->kind);
+    }
+  }
+  std::vector<Everything> all;
+  for (const auto& [name, kind] : known) {
+    const auto instances = co_await status(kind, name);
+    if (!instances) continue;  // it was deleted just now
+    for (const auto& instance : *instances) all.push_back({name, kind, instance});
   }
   co_return all;
 }

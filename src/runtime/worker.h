@@ -80,6 +80,13 @@ class Worker {
   Result<std::vector<std::string>> list(connect::Kind kind, const std::string& tenant,
                                         const std::string& name_space) const;
   aio::Task<Result<std::vector<InstanceStatus>>> status(connect::Kind kind, ComponentName name);
+  // Every instance of every component.
+  struct Everything {
+    ComponentName name;
+    connect::Kind kind = connect::Kind::sink;
+    InstanceStatus instance;
+  };
+  aio::Task<std::vector<Everything>> everything();
   // "tenant/namespace/name:0" of every instance this worker runs.
   std::vector<std::string> assigned() const;
 

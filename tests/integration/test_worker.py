@@ -6,6 +6,7 @@ import socket
 
 import pulsar
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from support import ROOT, free_port, http, listens, wait_until
 
@@ -256,6 +257,27 @@ def test_the_forms_of_other_tools_are_understood(workshop, broker):
     status, answer = http("GET", f"{broker.web}/admin/v3/sinks/builtinsinks/file/configdefinition")
     assert "path" in [field["fieldName"] for field in json.loads(answer)]
     assert http("GET", f"{broker.web}/admin/v3/sinks/builtinsinks/none/configdefinition")[0] == 404
+
+
+def test_metrics_are_what_prometheus_reads(workshop, broker, admin, connect):
+    out = workshop.folder / "out.jsonl"
+    sink(admin, "f", "t", out)
+    admin("sources", "create", "--name", "people", "--source-type", "data-generator", "--destination-topic-name", "p")
+    connect(broker.url).create_producer("t").send(b"1")
+    wait_until(lambda: admin.status("sinks", "f")["numWrittenToSink"] == 1, "the sink has written")
+    admin.wait_running("sources", "people")
+    families = {}
+    for family in text_string_to_metric_families(http("GET", broker.web + "/metrics")[1].decode()):
+        assert family.name not in families, f"{family.name} stands in two places"
+        assert family.documentation and family.type in ("counter", "gauge"), family.name
+        families[family.name] = family.samples
+    written = families["pulsar_sink_written"][0]
+    assert written.value == 1 and written.labels == {
+        "tenant": "public", "namespace": "public/default", "name": "f", "instance_id": "0", "cluster": "standalone",
+        "fqfn": "public/default/f"}
+    assert families["hulse_sink_running"][0].value == 1 and families["hulse_source_running"][0].value == 1
+    published = {sample.labels["topic"]: sample.value for sample in families["pulsar_in_messages"]}
+    assert published["persistent://public/default/t"] == 1
 
 
 def test_the_guides_commands_run_as_printed(workshop, broker):

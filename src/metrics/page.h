@@ -1,0 +1,39 @@
+// A page of metrics in Prometheus' text format: all values of one metric together, under its help
+// text and type, as its parsers want them.
+#pragma once
+
+#include <concepts>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace hulse::metrics {
+
+enum class Type { counter, gauge };
+
+using Labels = std::vector<std::pair<std::string_view, std::string>>;
+
+// Filled and read by one thread.
+class Page {
+ public:
+  // Metrics stand in the order they are first named in. `name` and `help` are literals.
+  void add(std::string_view name, Type type, std::string_view help, const Labels& labels,
+           std::integral auto value) {
+    add_text(name, type, help, labels, std::to_string(value));
+  }
+  std::string text() const;
+
+ private:
+  struct Family {
+    std::string_view name;
+    Type type;
+    std::string_view help;
+    std::string lines;
+  };
+  void add_text(std::string_view name, Type type, std::string_view help, const Labels& labels,
+                const std::string& value);
+  std::vector<Family> families_;
+};
+
+}  // namespace hulse::metrics
