@@ -8,6 +8,7 @@
 #include "aio/run.h"
 #include "base/ids.h"
 #include "cli/client_settings.h"
+#include "cli/command_line.h"
 
 namespace hulse::cli {
 namespace {
@@ -95,6 +96,12 @@ void add_admin_flags(CLI::App& app, AdminWords& words) {
       ->check(CLI::Range(1, 86400));
   app.add_option("--client-conf", words.conf,
                  "Pulsar's client.conf; without it the one PULSAR_CLIENT_CONF names");
+}
+
+std::shared_ptr<AdminWords> add_admin_words(CLI::App& app) {
+  auto words = std::make_shared<AdminWords>();
+  add_admin_flags(app, *words);
+  return words;
 }
 
 void Form::add_json(std::string_view name, std::string_view text) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,11 +17,19 @@ namespace hulse::cli {
 // What a command does once the words are parsed. Its error is printed and ends the program with 1.
 using Action = std::function<Result<void>()>;
 
-// The commands of this folder; each sets `action` when it was chosen.
-void add_component_commands(CLI::App& app, Action& action);  // sinks, sources
-void add_connector_commands(CLI::App& app, Action& action);  // connectors
-void add_token_commands(CLI::App& app, Action& action);      // tokens
-void add_storage_commands(CLI::App& app, Action& action);    // storage
+struct AdminWords;  // admin_client.h
+
+// The commands of this folder; each sets `action` when it was chosen. Those that reach a server's
+// web interface share the words for it, which may stand before the command too.
+std::shared_ptr<AdminWords> add_admin_words(CLI::App& app);
+void add_component_commands(CLI::App& app, Action& action,
+                            const std::shared_ptr<AdminWords>& admin);  // sinks, sources
+void add_apply_command(CLI::App& app, Action& action,
+                       const std::shared_ptr<AdminWords>& admin);  // apply
+void add_check_command(CLI::App& app, Action& action);             // check
+void add_connector_commands(CLI::App& app, Action& action);        // connectors
+void add_token_commands(CLI::App& app, Action& action);            // tokens
+void add_storage_commands(CLI::App& app, Action& action);          // storage
 // produce and consume, below `app` (which is `hulse client`, or pulsar-client itself).
 void add_client_commands(CLI::App& app, Action& action);
 

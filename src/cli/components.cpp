@@ -339,9 +339,8 @@ void add_kind(CLI::App& app, Action& action, connect::Kind kind,
 
 }  // namespace
 
-void add_component_commands(CLI::App& app, Action& action) {
-  const auto admin = std::make_shared<AdminWords>();
-  add_admin_flags(app, *admin);
+void add_component_commands(CLI::App& app, Action& action,
+                            const std::shared_ptr<AdminWords>& admin) {
   add_kind(app, action, connect::Kind::sink, admin);
   add_kind(app, action, connect::Kind::source, admin);
 }

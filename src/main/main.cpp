@@ -65,7 +65,10 @@ int main(int argc, char** argv) {
   } else {
     app.require_subcommand(1);
     add_standalone(app, action);
-    hulse::cli::add_component_commands(app, action);
+    const auto admin = hulse::cli::add_admin_words(app);
+    hulse::cli::add_component_commands(app, action, admin);
+    hulse::cli::add_check_command(app, action);
+    hulse::cli::add_apply_command(app, action, admin);
     hulse::cli::add_connector_commands(app, action);
     hulse::cli::add_token_commands(app, action);
     hulse::cli::add_storage_commands(app, action);
