@@ -35,8 +35,15 @@ Chunks::Outcome Chunks::add(const wire::pb::MessageMetadata& metadata, std::stri
     outcome.dropped.push_back(drop(at, incomplete("its chunks do not agree how many they are")));
     at = open_.end();
   }
+  if (at != open_.end() && id == 0 && at->second.published != metadata.publish_time()) {
+    outcome.dropped.push_back(drop(at, incomplete("its producer has begun another one instead")));
+    at = open_.end();
+  }
   if (at == open_.end()) {
-    if (std::find(done_.begin(), done_.end(), metadata.uuid()) != done_.end()) {
+    const bool known = std::any_of(done_.begin(), done_.end(), [&](const auto& done) {
+      return done.first == metadata.uuid() && (id != 0 || done.second == metadata.publish_time());
+    });
+    if (known) {
       outcome.duplicate = true;
       return outcome;
     }
@@ -49,6 +56,7 @@ Chunks::Outcome Chunks::add(const wire::pb::MessageMetadata& metadata, std::stri
     }
     at = open_.emplace(metadata.uuid(), Open{}).first;
     at->second.total = total;
+    at->second.published = metadata.publish_time();
   }
   auto& open = at->second;
   open.parts.push_back(position);
@@ -76,7 +84,7 @@ Chunks::Outcome Chunks::add(const wire::pb::MessageMetadata& metadata, std::stri
     bytes_ -= open.bytes.size();
     outcome.complete = Complete{std::move(open.bytes), std::move(open.parts)};
     if (done_.size() >= kDoneMax) done_.pop_front();
-    done_.push_back(at->first);
+    done_.emplace_back(at->first, open.published);
     open_.erase(at);
     return outcome;
   }

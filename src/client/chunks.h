@@ -60,6 +60,7 @@ class Chunks {
     std::string bytes;
     int32_t next = 0;
     int32_t total = 0;
+    uint64_t published = 0;
     std::vector<Position> parts;
     aio::TimePoint touched{};
   };
@@ -67,8 +68,10 @@ class Chunks {
   DroppedChunks drop(Map::iterator at, Error why);
 
   const ChunkLimits limits_;
-  Map open_;                      // by uuid
-  std::deque<std::string> done_;  // uuids of the last complete ones
+  Map open_;  // by uuid
+  // Of the last complete ones: uuid and publish time. A producer that begins anew under its name
+  // may give uuids again ("name-0"); what is sent again has its first time.
+  std::deque<std::pair<std::string, uint64_t>> done_;
   size_t bytes_ = 0;
 };
 

@@ -333,11 +333,12 @@ struct Stored {
 };
 
 // An entry of one message, or a chunk of one.
-std::string entry_of(std::string value, int chunk, int chunks, const std::string& uuid) {
+std::string entry_of(std::string value, int chunk, int chunks, const std::string& uuid,
+                     uint64_t published = 1) {
   pb::MessageMetadata metadata;
   metadata.set_producer_name("p");
   metadata.set_sequence_id(0);
-  metadata.set_publish_time(1);
+  metadata.set_publish_time(published);
   metadata.set_uncompressed_size(static_cast<uint32_t>(value.size()));
   if (chunks > 1) {
     metadata.set_uuid(uuid);
@@ -471,6 +472,34 @@ TEST_F(Clients, ChunksThatWereSentTwiceCountOnce) {
   });
 }
 
+// Without deduplication a named producer counts from 0 again in its next life, and so do the uuids
+// of its large messages.
+TEST_F(Clients, AUuidThatIsGivenAgainIsAnotherMessage) {
+  with_broker([](Client& client, FakeBroker& broker) -> aio::Task<void> {
+    broker.handler = delivering({{0, entry_of("a", 0, 2, "p-0", 1), 0},
+                                 {1, entry_of("b", 1, 2, "p-0", 1), 0},
+                                 {2, entry_of("c", 0, 2, "p-0", 2), 0},
+                                 {3, entry_of("d", 1, 2, "p-0", 2), 0},
+                                 {4, entry_of("d", 1, 2, "p-0", 2), 0},
+                                 // A life that ended in the middle of one.
+                                 {5, entry_of("e", 0, 2, "p-0", 3), 0},
+                                 {6, entry_of("f", 0, 2, "p-0", 4), 0},
+                                 {7, entry_of("g", 1, 2, "p-0", 4), 0}});
+    ConsumerOptions options;
+    options.topic = "t";
+    options.subscription = "s";
+    const auto consumer = co_await client.subscribe(options);
+    for (const char* value : {"ab", "cd", "e", "fg"}) {
+      const auto messages = co_await aio::with_timeout(5s, "a message", (*consumer)->receive());
+      EXPECT_TRUE(messages) << value;
+      if (!messages) break;
+      EXPECT_EQ((*messages)->list.front().value, value);
+      EXPECT_EQ((*messages)->damage.has_value(), (*messages)->id.entry == 5);
+    }
+    co_await (*consumer)->close();
+  });
+}
+
 TEST_F(Clients, WhatWasOnItsWayBeforeARedeliveryIsDropped) {
   with_broker([](Client& client, FakeBroker& broker) -> aio::Task<void> {
     broker.handler = [done = false](FakeBroker::Peer& peer, const wire::Frame& frame) mutable {
@@ -547,6 +576,151 @@ TEST_F(Clients, MembersOfABatchAreAcknowledgedOneByOne) {
     EXPECT_EQ(broker.heard.back().ack().message_id(0).ack_set_size(), 0) << "the whole entry";
     co_await (*consumer)->close();
   });
+}
+
+void answer_ack(FakeBroker::Peer& peer, const BaseCommand& ack, bool ok) {
+  BaseCommand answer;
+  answer.set_type(BaseCommand::ACK_RESPONSE);
+  answer.mutable_ackresponse()->set_consumer_id(ack.ack().consumer_id());
+  answer.mutable_ackresponse()->set_request_id(ack.ack().request_id());
+  if (!ok) {
+    answer.mutable_ackresponse()->set_error(pb::PersistenceError);
+    answer.mutable_ackresponse()->set_message("as the test wants it");
+  }
+  peer.send(answer);
+}
+
+TEST_F(Clients, ABatchThatIsGivenBackIsNotAcknowledgedByWhatWasSaidOfItBefore) {
+  with_broker([](Client& client, FakeBroker& broker) -> aio::Task<void> {
+    wire::BatchWriter batch;
+    for (uint64_t i = 0; i < 2; ++i) batch.append({.value = "x"}, i);
+    pb::MessageMetadata metadata;
+    metadata.set_producer_name("p");
+    metadata.set_sequence_id(0);
+    metadata.set_publish_time(1);
+    metadata.set_num_messages_in_batch(2);
+    metadata.set_uncompressed_size(static_cast<uint32_t>(batch.payload().size()));
+    const auto entry = wire::assemble_entry(metadata, batch.payload());
+    auto deliver_first = delivering({{0, entry_of("plain", 0, 1, ""), 0}, {1, entry, 0}});
+    std::optional<BaseCommand> first_ack;
+    broker.handler = [&](FakeBroker::Peer& peer, const wire::Frame& frame) {
+      const auto& command = frame.command;
+      if (command.type() == BaseCommand::ACK && !first_ack) {
+        first_ack = command;  // answered after the batch has come again
+        return true;
+      }
+      if (command.type() == BaseCommand::REDELIVER_UNACKNOWLEDGED_MESSAGES) {
+        deliver(peer, command.redeliverunacknowledgedmessages().consumer_id(), {1, entry, 0});
+        answer_ack(peer, *first_ack, true);
+        return true;
+      }
+      return deliver_first(peer, frame);
+    };
+    ConsumerOptions options;
+    options.topic = "t";
+    options.subscription = "s";
+    const auto consumer = co_await client.subscribe(options);
+    const auto plain = co_await (*consumer)->receive();
+    const auto messages = co_await (*consumer)->receive();
+    (*consumer)->ack((*plain)->id);
+    while (!first_ack) co_await aio::sleep(1ms);
+    (*consumer)->ack_message((*messages)->list[0].id);
+    (*consumer)->redeliver((*messages)->id, 0ms);
+    const auto flushed =
+        co_await aio::with_timeout(5s, "the acknowledgements", (*consumer)->flush_acks());
+    EXPECT_TRUE(flushed);
+    EXPECT_EQ(acks(broker).size(), 1u) << "an empty set of what is left means the whole entry";
+    const auto again = co_await (*consumer)->receive();
+    EXPECT_EQ((*again)->list.size(), 2u);
+    co_await (*consumer)->close();
+  });
+}
+
+TEST_F(Clients, AnAcknowledgementOfBeforeASeekIsNotRepeatedAfterIt) {
+  with_broker([](Client& client, FakeBroker& broker) -> aio::Task<void> {
+    auto deliver_first = delivering({{0, entry_of("a", 0, 1, ""), 0}});
+    std::optional<BaseCommand> first_ack;
+    broker.handler = [&](FakeBroker::Peer& peer, const wire::Frame& frame) {
+      const auto& command = frame.command;
+      if (command.type() == BaseCommand::ACK && !first_ack) {
+        first_ack = command;
+        return true;
+      }
+      if (command.type() == BaseCommand::SEEK) {
+        BaseCommand answer;
+        answer.set_type(BaseCommand::SUCCESS);
+        answer.mutable_success()->set_request_id(command.seek().request_id());
+        peer.send(answer);
+        return true;
+      }
+      if (command.type() == BaseCommand::CLOSE_CONSUMER) answer_ack(peer, *first_ack, false);
+      return deliver_first(peer, frame);
+    };
+    ConsumerOptions options;
+    options.topic = "t";
+    options.subscription = "s";
+    options.type = pb::CommandSubscribe::Failover;
+    const auto consumer = co_await client.subscribe(options);
+    const auto messages = co_await (*consumer)->receive();
+    (*consumer)->ack_until((*messages)->id);
+    while (!first_ack) co_await aio::sleep(1ms);
+    const auto moved = co_await (*consumer)->seek(kEarliest);
+    EXPECT_TRUE(moved);
+    const auto flushed =
+        co_await aio::with_timeout(5s, "the acknowledgements", (*consumer)->flush_acks());
+    EXPECT_TRUE(flushed);
+    EXPECT_EQ(acks(broker).size(), 1u);
+    co_await (*consumer)->close();
+  });
+}
+
+// ---- connections
+
+aio::Task<void> subscribe(Client& client, bool& subscribed) {
+  ConsumerOptions options;
+  options.topic = "t";
+  options.subscription = "s";
+  const auto consumer = co_await client.subscribe(options);
+  subscribed = consumer.has_value();
+}
+
+TEST_F(Clients, WhoGivesUpSubscribingTakesLeaveOfTheBroker) {
+  with_broker([](Client& client, FakeBroker& broker) -> aio::Task<void> {
+    broker.handler = [](FakeBroker::Peer&, const wire::Frame& frame) {
+      return frame.command.type() == BaseCommand::SUBSCRIBE;  // takes its time
+    };
+    bool subscribed = false;
+    aio::Gate gate(client.executor());
+    gate.spawn("subscribing", subscribe(client, subscribed));
+    while (count(broker, BaseCommand::SUBSCRIBE) == 0) co_await aio::sleep(1ms);
+    co_await gate.close();
+    EXPECT_FALSE(subscribed);
+    for (int i = 0; i < 100 && count(broker, BaseCommand::CLOSE_CONSUMER) == 0; ++i)
+      co_await aio::sleep(10ms);
+    EXPECT_EQ(count(broker, BaseCommand::CLOSE_CONSUMER), 1u);
+  });
+}
+
+TEST_F(Clients, AMessageSizeThatIsNoneIsNotTaken) {
+  for (const int told : {0, -1}) {
+    with_broker([told](Client& client, FakeBroker& broker) -> aio::Task<void> {
+      broker.handler = [told](FakeBroker::Peer& peer, const wire::Frame& frame) {
+        if (frame.command.type() != BaseCommand::CONNECT) return false;
+        BaseCommand answer;
+        answer.set_type(BaseCommand::CONNECTED);
+        answer.mutable_connected()->set_server_version("odd");
+        answer.mutable_connected()->set_max_message_size(told);
+        peer.send(answer);
+        return true;
+      };
+      ConsumerOptions options;
+      options.topic = "t";
+      options.subscription = "s";
+      const auto consumer = co_await client.subscribe(options);
+      EXPECT_TRUE(consumer) << consumer.error().text();
+      if (consumer) co_await (*consumer)->close();
+    });
+  }
 }
 
 // ---- addresses and credentials

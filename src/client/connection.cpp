@@ -190,7 +190,8 @@ aio::Task<Result<void>> Connection::say_connect(std::string target) {
                                   pb::BaseCommand::Type_Name(command.type())));
     }
     server_version_ = command.connected().server_version();
-    if (command.connected().has_max_message_size()) {
+    // Also a divisor; not a size is no limit that was told.
+    if (command.connected().max_message_size() > 0) {
       message_bytes_max_ = static_cast<size_t>(command.connected().max_message_size());
       reader_.set_frame_bytes_max(message_bytes_max_ + wire::kFrameOverheadMax);
     }

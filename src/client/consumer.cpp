@@ -320,6 +320,7 @@ size_t Consumer::queued_bytes() const {
 // ---- positions
 
 void Consumer::forget() {
+  ++life_;
   queue_.clear();
   ready_.clear();
   held_.clear();

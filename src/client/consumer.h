@@ -142,6 +142,7 @@ class Consumer : public Handler {
   bool closing_ = false;  // what is not acknowledged by now comes again
   bool seeking_ = false;
   uint64_t epoch_ = 0;
+  uint64_t life_ = 0;  // counts the seeks: what was held before one means nothing any more
 
   std::deque<Received> queue_;
   std::deque<std::shared_ptr<wire::Messages>> ready_;  // before the queue: given up chunks

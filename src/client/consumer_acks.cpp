@@ -107,7 +107,9 @@ bool Consumer::fill_in(pb::CommandAck& ack, std::vector<Position>& sent,
   while (!partial_acks_.empty() && sent.size() < kIdsInOne) {
     const Position position = partial_acks_.extract(partial_acks_.begin()).value();
     const auto known = held_.find(position);
-    if (known == held_.end()) continue;
+    // Given back meanwhile: nothing of it is acknowledged, and an empty set would mean all of it.
+    if (known == held_.end() || known->second.state != State::taken || known->second.left.empty())
+      continue;
     auto& id = add(ack, position);
     for (const int64_t word : known->second.left) id.add_ack_set(word);
     id.set_batch_size(static_cast<int32_t>(known->second.batch_size));
@@ -145,13 +147,20 @@ aio::Task<void> Consumer::send_acks() {
     command.mutable_ack()->set_request_id(request_id);
     std::vector<Position> sent;
     std::optional<Position> until;
-    if (!fill_in(*command.mutable_ack(), sent, until)) continue;
+    if (!fill_in(*command.mutable_ack(), sent, until)) {
+      acks_changed_.notify();  // nothing is left to be sent: flush_acks() waits for that
+      continue;
+    }
     acks_in_flight_ = 1;
+    const uint64_t life = life_;
     const auto connection = connection_;
     const auto answer =
         co_await connection->request(command, request_id, client_.options().operation_timeout);
     acks_in_flight_ = 0;
-    if (answer) {
+    if (life_ != life) {
+      // Of before a seek: said again it would take back the seek.
+      if (!answer && answer.error().cancelled()) co_return;
+    } else if (answer) {
       confirmed(sent, until);
     } else {
       for (const auto& position : sent) {

@@ -86,12 +86,15 @@ aio::Task<Result<pb::BaseCommand>> Handler::introduce(pb::BaseCommand command,
   producer ? (*connection)->attach_producer(id_, this) : (*connection)->attach_consumer(id_, this);
   auto answer = co_await (*connection)
                     ->request(std::move(command), request_id, client_.options().operation_timeout);
-  if (!answer || closed_while_opening_) {
+  if (!answer || closed_while_opening_ || failed_) {
     producer ? (*connection)->detach_producer(id_) : (*connection)->detach_consumer(id_);
-    // It may still come to pass on the broker, where it would stand in our own way.
-    if (!answer && answer.error().code() == Code::timeout)
-      (*connection)->send(close_command(client_.next_id()));
+    // It may still come to pass on the broker, or has, where it would stand in our own way.
+    const bool given_up =
+        answer ? failed_.has_value()
+               : answer.error().code() == Code::timeout || answer.error().cancelled();
+    if (given_up) (*connection)->send(close_command(client_.next_id()));
     if (!answer) co_return answer.error();
+    if (failed_) co_return *failed_;  // closed meanwhile
     co_return Error(Code::unavailable, "the broker closed it at once");
   }
   if ((*connection)->closed()) co_return Error(Code::unavailable, "the connection was lost");
