@@ -3,13 +3,16 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <future>
 #include <random>
 
 #include "aio/threads.h"
+#include "storage/disk.h"
 #include "storage/inspect.h"
+#include "storage/segment_index.h"
 #include "storage/store.h"
 
 namespace hulse::storage {
@@ -490,6 +493,70 @@ TEST_F(StoreTest, EntriesOfSmallTopicsAreBroughtTogether) {
   }
   EXPECT_GE(gathered, 2u);
   EXPECT_TRUE(check(path_)->damage.empty());
+}
+
+// Nobody would take it out again: the topic may be gone.
+TEST_F(StoreTest, WhatIsTrimmedBeforeItsSegmentIsSealedLeavesNoIndex) {
+  ASSERT_TRUE(open(64 << 10));
+  for (uint64_t i = 0; i < 100; ++i) append(1, i, "gone soon");
+  ASSERT_TRUE(append(2, 0, "stays").get());
+  store_->trim(1, UINT64_MAX);
+  ASSERT_TRUE(change({}));
+  ASSERT_TRUE(append(2, 1, std::string(80 << 10, 'x')).get());
+  ASSERT_TRUE(append(2, 2, std::string(80 << 10, 'x')).get());
+  ASSERT_TRUE(store_->close());
+  store_.reset();
+  const auto tables = Tables::open(path_ + "/tables");
+  ASSERT_TRUE(tables);
+  const auto count = [&](TopicId topic) {
+    size_t found = 0;
+    const auto prefix = key_of('I', topic);
+    EXPECT_TRUE((*tables)->scan(prefix, prefix, [&](std::string_view, std::string_view) {
+      ++found;
+      return true;
+    }));
+    return found;
+  };
+  EXPECT_EQ(count(1), 0u);
+  EXPECT_GE(count(2), 1u);
+}
+
+TEST_F(StoreTest, ClosingDoesNotWaitForAllThatCouldBeTidied) {
+  // Sees the copies that are begun, and holds the first one until the store is being closed.
+  struct Watcher : DiskObserver {
+    std::promise<void> begun;
+    std::promise<void> closing;
+    std::atomic<int> copies = 0;
+    int before(const DiskChange& change) override {
+      if (change.op != DiskChange::Op::create || !change.path.ends_with(".log.new")) return 0;
+      if (++copies > 1) return 0;
+      begun.set_value();
+      closing.get_future().wait();
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      return 0;
+    }
+    void after(const DiskChange&) override {}
+  };
+  constexpr size_t kSegment = 64 << 10;
+  ASSERT_TRUE(open(kSegment));
+  for (uint64_t i = 0; i < 20'000; ++i) {
+    auto done = append(1 + i % 40, i / 40, "entry " + std::to_string(i));
+    if (i % 100 == 99) ASSERT_TRUE(done.get());
+  }
+  store_.reset();
+  Watcher watcher;
+  observe_disk(&watcher);
+  auto store = Store::open({.path = path_,
+                            .segment_bytes = kSegment,
+                            .ballast_bytes = 1 << 20,
+                            .tidy_every = std::chrono::milliseconds(1)});
+  ASSERT_TRUE(store);
+  watcher.begun.get_future().wait();
+  watcher.closing.set_value();
+  EXPECT_TRUE((*store)->close());
+  store->reset();
+  observe_disk(nullptr);
+  EXPECT_EQ(watcher.copies, 1);
 }
 
 TEST_F(StoreTest, OneProcessAndNoForeignDirectory) {

@@ -330,14 +330,15 @@ void Store::remove_unneeded_segments() {
   if (unneeded.empty()) return;
   // The tables must have durably what the segments said before the segments go.
   if (!apply_tables() || !flush_tables()) return;
-  for (const uint64_t id : unneeded) {
-    {
-      const std::lock_guard lock(files_mutex_);
-      files_.erase(id);
-    }
-    const auto removed = remove_file(segment_path(id));
-    if (!removed) log::warn(kPart, "{}", removed.error().text());
-  }
+  for (const uint64_t id : unneeded) remove_segment(id);
+}
+
+// The file first: who reads may open it until it is gone, and what is kept open keeps its room.
+void Store::remove_segment(uint64_t id) {
+  const auto removed = remove_file(segment_path(id));
+  if (!removed) log::warn(kPart, "{}", removed.error().text());
+  const std::lock_guard lock(files_mutex_);
+  files_.erase(id);
 }
 
 }  // namespace hulse::storage

@@ -180,6 +180,7 @@ class Store {
   void refuse_fenced(std::vector<Request>& group);
   void complete(std::vector<Request>& group, const Result<void>& result);
   void remove_unneeded_segments();
+  void remove_segment(uint64_t id);
   void break_down(Error why);
 
   // writing.cpp

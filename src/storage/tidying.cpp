@@ -116,6 +116,11 @@ void Store::tidy_now_and_then() {
 
 Result<void> Store::tidy() {
   for (;;) {
+    {
+      // close() waits for us: there may be hours of it, and all of it can be done later.
+      const std::lock_guard lock(tidy_mutex_);
+      if (tidy_ending_) return {};
+    }
     Plan plan = make_plan();
     if (plan.segments.empty()) return {};
     const auto copied = copy_plan(plan);
@@ -306,14 +311,7 @@ Result<void> Store::switch_places(Plan& plan) {
     adopt(id, record.stretches);
     ++generation_;
   }
-  for (const uint64_t old : plan.segments) {
-    {
-      const std::lock_guard lock(files_mutex_);
-      files_.erase(old);
-    }
-    const auto removed = remove_file(segment_path(old));
-    if (!removed) log::warn(kPart, "{}", removed.error().text());
-  }
+  for (const uint64_t old : plan.segments) remove_segment(old);
   return {};
 }
 

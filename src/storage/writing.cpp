@@ -71,7 +71,10 @@ Result<void> Store::start_segment() {
 void Store::put_index(const SegmentIndex& index, uint64_t bytes) {
   SegmentRecord record{.bytes = bytes};
   for (const auto& [topic, places] : index.topics) {
-    put_places(*tables_, topic, index.segment, places);
+    // Nobody would take out again what is trimmed already.
+    const auto known = topics_.find(topic);
+    const bool trimmed = known != topics_.end() && places.back().index < known->second.extent.first;
+    if (!trimmed) put_places(*tables_, topic, index.segment, places);
     record.stretches.push_back(stretch_of(topic, index.segment, places));
   }
   tables_->put(key_of('S', index.segment), record.encode());
