@@ -514,7 +514,9 @@ aio::Task<void> Worker::apply(std::string name) {
   }
   for (const unsigned index : ending) managed->slots.at(index).gate->cancel();  // all at once
   for (const unsigned index : ending) co_await end_slot(managed, index);
-  if (!components_) co_return;  // the worker went meanwhile
+  // The worker went meanwhile, or has loaded anew: then that brings it in line.
+  const auto now = managed_.find(name);
+  if (!components_ || now == managed_.end() || now->second != managed) co_return;
   managed->component = wanted;
   managed->config = record ? record->config : json::object();
   if (!wanted) co_return;
@@ -620,8 +622,11 @@ aio::Task<Result<void>> Worker::forget(std::string name) {
 
 aio::Task<Result<void>> Worker::unsubscribe(const Component& component) {
   const auto shared = std::make_shared<const Component>(component);
+  // The worker may go, or load anew, in the middle of this.
+  const auto client = client_;
+  if (!client) co_return not_ready();
   auto finder = client::TopicFinder::make(
-      *client_, {.topics = shared->inputs, .pattern = shared->topics_pattern});
+      *client, {.topics = shared->inputs, .pattern = shared->topics_pattern});
   if (!finder) co_return finder.error();
   const auto topics = co_await (*finder)->find();
   if (!topics) co_return topics.error();
@@ -630,7 +635,7 @@ aio::Task<Result<void>> Worker::unsubscribe(const Component& component) {
     options.topic = topic;
     options.subscription = shared->subscription;
     options.type = shared->subscription_type();
-    const auto consumer = co_await client_->subscribe(std::move(options));
+    const auto consumer = co_await client->subscribe(std::move(options));
     if (!consumer) co_return consumer.error();
     const auto gone = co_await (*consumer)->unsubscribe();
     co_await (*consumer)->close();

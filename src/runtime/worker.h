@@ -122,7 +122,7 @@ class Worker {
   aio::Gate gate_;
   aio::Event changed_;  // turns were given back; it is ready, or not
   std::set<std::string> turns_;
-  std::unique_ptr<client::Client> client_;
+  std::shared_ptr<client::Client> client_;  // shared: as managed_
   Bus bus_;
   std::optional<Error> trouble_;  // why it is not ready
   std::shared_ptr<client::KeyValueTopic> components_;
