@@ -201,7 +201,8 @@ Answer handle_components(Call& call) {
     unsigned index = 0;
     const auto& text = parts[6];
     const auto* end = text.data() + text.size();
-    if (std::from_chars(text.data(), end, index).ptr != end || text.empty())
+    const auto [read_until, failed] = std::from_chars(text.data(), end, index);
+    if (failed != std::errc() || read_until != end)
       co_return refuse(400, fmt::format("\"{}\" is no instance: a number from 0 on", text));
     instance = index;
   }

@@ -86,7 +86,7 @@ Result<std::vector<Part>> parse_multipart(std::string_view content_type, std::st
     if (parts.size() == kPartsMax)
       return Error(Code::invalid, fmt::format("the form has more than {} parts", kPartsMax));
     const size_t line = form.find("\r\n");
-    const size_t end = form.find(next, line == std::string_view::npos ? line : line);
+    const size_t end = form.find(next, line);
     if (line == std::string_view::npos || end == std::string_view::npos)
       return Error(Code::invalid, "the form ends in the middle of a part");
     // A part may be empty: then its end follows at once.

@@ -108,6 +108,10 @@ def test_a_sink_lives_from_create_to_delete(workshop, broker, admin, connect):
     assert admin("sinks", "restart", "--name", "f", "--instance-id", "0") == "Restarted successfully\n"
     admin.wait_running("sinks", "f")
     assert "no instance 7" in admin.refused("sinks", "restart", "--name", "f", "--instance-id", "7")
+    # A number that no instance has, not even by what is left of it.
+    status, answer = http("POST", f"{broker.web}/admin/v3/sinks/public/default/f/99999999999/stop")
+    assert status == 400 and b"is no instance" in answer
+    assert admin.status("sinks", "f")["running"]
     assert admin("sinks", "delete", "--name", "f") == "Deleted successfully\n"
     assert "Sink f doesn't exist" in admin.refused("sinks", "get", "--name", "f")
     assert json.loads(admin("sinks", "list")) == []
