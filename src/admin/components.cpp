@@ -10,6 +10,8 @@ namespace hulse::admin {
 namespace {
 
 using connect::Kind;
+
+constexpr size_t kHeaderBytesMax = 4000;
 using runtime::ComponentName;
 
 std::optional<Kind> kind_of(std::string_view word) {
@@ -133,6 +135,7 @@ Answer handle_builtin(const Call& call, Kind kind) {
 }
 
 // What an update changed goes into a header: Pulsar's clients expect no body.
+// A header has its limits; what does not fit is left out, and said.
 aio::HttpResponse told(const std::vector<std::string>& lines, std::string_view header,
                        bool dry_run) {
   if (dry_run) {
@@ -143,7 +146,15 @@ aio::HttpResponse told(const std::vector<std::string>& lines, std::string_view h
   auto response = no_content();
   if (!lines.empty()) {
     json::array list;
-    for (const auto& line : lines) list.emplace_back(line);
+    size_t bytes = 0;
+    for (const auto& line : lines) {
+      bytes += line.size();
+      if (bytes > kHeaderBytesMax) {
+        list.emplace_back(fmt::format("and {} more", lines.size() - list.size()));
+        break;
+      }
+      list.emplace_back(line);
+    }
     response.headers.emplace_back(header, json::serialize(list));
   }
   return response;

@@ -21,6 +21,7 @@ constexpr std::string_view kPart = "worker";
 constexpr const char* kComponents = "persistent://public/functions/hulse-components";
 constexpr const char* kInstances = "persistent://public/functions/hulse-instances";
 constexpr auto kLookAfter = std::chrono::seconds(1);
+constexpr auto kDropRetry = std::chrono::minutes(1);
 constexpr auto kReadyWait = std::chrono::seconds(10);
 
 std::string title(connect::Kind kind) { return kind == connect::Kind::sink ? "Sink" : "Source"; }
@@ -574,6 +575,8 @@ aio::Task<void> Worker::drop_subscriptions() {
   for (const auto& [name, stored] : components_->values()) {
     // Cheap first: most components were never deleted.
     if (stored.value.find("dropSubscriptionMs") == std::string::npos) continue;
+    const auto later = drop_retry_.find(name);
+    if (later != drop_retry_.end() && aio::Clock::now() < later->second) continue;
     const auto record = ComponentRecord::decode(stored.value);
     if (record && record->drop_subscription_ms && *record->drop_subscription_ms <= aio::wall_ms())
       due.push_back(name);
@@ -589,6 +592,8 @@ aio::Task<void> Worker::drop_subscriptions() {
     if (component && component->kind == connect::Kind::sink && component->cleanup_subscription) {
       const auto dropped = co_await unsubscribe(*component);
       if (!dropped) {
+        // Somebody else may still consume with it: not each second.
+        drop_retry_[name] = aio::Clock::now() + kDropRetry;
         if (!dropped.error().cancelled())
           log::warn(kPart, "the subscription of the deleted sink {} stays for now: {}", name,
                     dropped.error().text());
@@ -611,6 +616,7 @@ aio::Task<Result<void>> Worker::forget(std::string name) {
     keys.push_back(at->first);
   }
   managed_.erase(name);
+  drop_retry_.erase(name);
   for (const auto& key : keys) {
     const auto removed = co_await counters->remove(key);
     if (!removed) co_return removed.error();

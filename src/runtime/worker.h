@@ -124,6 +124,8 @@ class Worker {
   std::set<std::string> turns_;
   std::shared_ptr<client::Client> client_;  // shared: as managed_
   Bus bus_;
+  // When to try again to drop the subscription of a deleted sink, after it could not be.
+  std::map<std::string, aio::Clock::time_point> drop_retry_;
   std::optional<Error> trouble_;  // why it is not ready
   std::shared_ptr<client::KeyValueTopic> components_;
   std::shared_ptr<client::KeyValueTopic> counters_topic_;
