@@ -1,4 +1,6 @@
 // REST of tenants and namespaces: /admin/v2/tenants, /admin/v2/namespaces.
+#include <charconv>
+
 #include "broker/rest_common.h"
 
 namespace hulse::broker {
@@ -40,6 +42,66 @@ constexpr Policy kPolicies[] = {
 bool fits(json::kind wanted, const json::value& value) {
   if (wanted == json::kind::int64) return value.is_int64() || value.is_uint64();
   return value.kind() == wanted;
+}
+
+template <size_t N>
+bool is_one_of(const json::value* value, const std::string_view (&words)[N]) {
+  return value != nullptr && value->is_string() &&
+         std::find(std::begin(words), std::end(words), std::string_view(value->get_string())) !=
+             std::end(words);
+}
+
+// Fields of a policy that is an object; those it must have are numbers.
+std::string object_trouble(const json::object& given,
+                           std::initializer_list<std::string_view> numbers,
+                           std::initializer_list<std::string_view> others) {
+  for (const auto key : numbers) {
+    const auto* value = given.if_contains(key);
+    if (value == nullptr || !value->is_int64()) return fmt::format("{}: a number is expected", key);
+  }
+  for (const auto& [key, value] : given) {
+    const std::string_view name = key;
+    const auto known = [&](const auto& list) {
+      return std::find(list.begin(), list.end(), name) != list.end();
+    };
+    if (!known(numbers) && !known(others)) return fmt::format("{}: an unknown field", name);
+  }
+  return {};
+}
+
+// Why a value of the right kind cannot be kept as it is; empty if it can.
+std::string policy_trouble(std::string_view path, const json::value& value) {
+  constexpr std::string_view kStrategies[] = {
+      "UNDEFINED", "ALWAYS_INCOMPATIBLE", "ALWAYS_COMPATIBLE",  "BACKWARD",       "FORWARD",
+      "FULL",      "BACKWARD_TRANSITIVE", "FORWARD_TRANSITIVE", "FULL_TRANSITIVE"};
+  constexpr std::string_view kDeleteModes[] = {"delete_when_no_subscriptions",
+                                               "delete_when_subscriptions_caught_up"};
+  if (value.is_int64() && value.get_int64() < 0)
+    return fmt::format("{}: a number from 0 on is expected", path);
+  if (path == "schemaCompatibilityStrategy" && !is_one_of(&value, kStrategies))
+    return fmt::format("{}: one of {}", path, fmt::join(kStrategies, ", "));
+  if (path == "encryptionRequired" && value == true)
+    return "encryptionRequired: this broker does not look whether messages are encrypted";
+  if (!value.is_object()) return {};
+  const auto& object = value.get_object();
+  if (path == "retention")
+    return object_trouble(object, {"retentionTimeInMinutes", "retentionSizeInMB"}, {});
+  if (path == "inactiveTopicPolicies") {
+    if (!is_one_of(object.if_contains("inactiveTopicDeleteMode"), kDeleteModes))
+      return fmt::format("inactiveTopicDeleteMode: one of {}", fmt::join(kDeleteModes, ", "));
+    const auto* seconds = object.if_contains("maxInactiveDurationSeconds");
+    if (seconds == nullptr || !seconds->is_int64() || seconds->get_int64() < 1)
+      return "maxInactiveDurationSeconds: a number from 1 on is expected";
+  }
+  if (path == "autoTopicCreation") {
+    const auto* type = object.if_contains("topicType");
+    if (type != nullptr && !type->is_null() && *type != "non-partitioned") {
+      return "topicType: this broker makes topics without partitions by itself; partitioned ones "
+             "are "
+             "created";
+    }
+  }
+  return {};
 }
 
 bool is_name(std::string_view name) {
@@ -103,6 +165,10 @@ aio::Task<Maybe> tenants(Call& call) {
     if (body->is_object()) {
       for (const auto& [key, value] : body->get_object()) {
         if (value.is_array()) info[key] = value;
+        if (key == "allowedClusters" && value != json::value(json::array{"standalone"}) &&
+            value != json::value(json::array())) {
+          co_return refuse(412, "Clusters do not exist: there is one, [\"standalone\"]");
+        }
       }
     }
     const auto written = co_await namespaces.put_tenant(name, std::move(info));
@@ -152,6 +218,14 @@ aio::Task<Maybe> permissions(Call& call, const std::string& name, json::object p
     const auto body = call.body();
     if (!body) co_return refuse(400, body.error().text());
     if (!body->is_array()) co_return refuse(400, "a list of actions is expected");
+    constexpr std::string_view kActions[] = {"produce", "consume", "functions",
+                                             "sources", "sinks",   "packages"};
+    for (const auto& action : body->get_array()) {
+      if (!is_one_of(&action, kActions)) {
+        co_return refuse(412, fmt::format("{} is no action; there are {}", json::serialize(action),
+                                          fmt::join(kActions, ", ")));
+      }
+    }
     roles.get_object()[role] = *body;
   } else if (call.del()) {
     roles.get_object().erase(role);
@@ -189,8 +263,12 @@ aio::Task<Maybe> backlog_quota(Call& call, const std::string& name, json::object
     for (const char* key : {"limit", "limitSize", "limitTime"}) {
       auto* value = body->get_object().if_contains(key);
       // Some clients send numbers as texts.
-      if (value != nullptr && value->is_string())
-        *value = std::strtoll(value->get_string().c_str(), nullptr, 10);
+      if (value != nullptr && value->is_string()) {
+        int64_t number = 0;
+        const auto& text = value->get_string();
+        const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
+        if (parsed.ec == std::errc() && parsed.ptr == text.data() + text.size()) *value = number;
+      }
       if (value != nullptr && !value->is_number())
         co_return refuse(412, fmt::format("{} is a number", key));
     }
@@ -219,6 +297,8 @@ aio::Task<Maybe> policy(Call& call, const std::string& name, json::object polici
       co_return refuse(
           400, fmt::format("{}: a {} is expected", known->path, json::to_string(known->kind)));
     }
+    if (const auto trouble = policy_trouble(known->path, *body); !trouble.empty())
+      co_return refuse(412, trouble);
     policies[known->key] = *body;
   }
   const auto written = co_await namespaces.put_namespace(name, std::move(policies));
@@ -265,7 +345,11 @@ aio::Task<Maybe> one_namespace(Call& call) {
   if (what == "backlogQuotaMap" && call.get())
     co_return answer(shown(*set).at("backlog_quota_map"));
   if (what == "replication" && call.get()) co_return answer(json::array{"standalone"});
-  if (what == "replication" && call.post()) co_return no_content();  // there is one cluster
+  if (what == "replication" && call.post()) {
+    const auto body = call.body();
+    if (body && *body == json::value(json::array{"standalone"})) co_return no_content();
+    co_return refuse(412, "there is one cluster here: [\"standalone\"]");
+  }
   if (what == "permissions" && call.parts.size() <= 7) {
     const auto changed = co_await permissions(call, name, *set);
     co_return changed;

@@ -1,4 +1,6 @@
 // REST of topics and subscriptions: /admin/v2/persistent/{tenant}/{namespace}/{topic}/….
+#include <charconv>
+
 #include "broker/rest_common.h"
 #include "broker/stats.h"
 #include "broker/subscription.h"
@@ -17,6 +19,15 @@ json::object id_json(const MessageId& id) {
           {"batchIndex", -1}};
 }
 
+// A number in a path, and nothing else: what moves a position is not guessed at.
+std::optional<uint64_t> number_in(const std::string& text) {
+  uint64_t number = 0;
+  const auto* end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, number);
+  if (text.empty() || parsed.ec != std::errc() || parsed.ptr != end) return std::nullopt;
+  return number;
+}
+
 Result<uint64_t> index_in(const Topic& topic, const json::value& body) {
   if (body.is_null()) return topic.end_index();
   if (body.is_string()) {
@@ -24,7 +35,13 @@ Result<uint64_t> index_in(const Topic& topic, const json::value& body) {
     if (word == "latest") return topic.end_index();
     if (word == "earliest") return topic.first_index();
   }
-  if (!body.is_object()) return Error(Code::invalid, "a message id is expected");
+  for (const char* key : {"ledgerId", "entryId"}) {
+    const auto* value = body.is_object() ? body.get_object().if_contains(key) : nullptr;
+    if (value == nullptr || !value->is_number()) {
+      return Error(Code::invalid,
+                   "a message id is expected: {\"ledgerId\": number, \"entryId\": number}");
+    }
+  }
   const auto number = [&](std::string_view key) -> int64_t {
     const auto* value = body.get_object().if_contains(key);
     boost::system::error_code error;
@@ -145,7 +162,11 @@ aio::Task<Maybe> on_subscription(Call& call, const wire::TopicName& name) {
     }
     if (!subscription)
       co_return refuse(404, fmt::format("Subscription {} not found", subscription_name));
-    const uint64_t number = std::strtoull(argument.c_str(), nullptr, 10);
+    const auto given = number_in(argument);
+    if (!argument.empty() && !given) {
+      co_return refuse(412, fmt::format("{}: \"{}\" is no number from 0 on", action, argument));
+    }
+    const uint64_t number = given.value_or(0);
     if (call.parts.size() == 8 && call.del()) {
       if (!subscription->consumers().empty() && !call.flag("force")) {
         co_return refuse(412, "Subscription has active connected consumers");
@@ -171,6 +192,7 @@ aio::Task<Maybe> on_subscription(Call& call, const wire::TopicName& name) {
       if (!index) co_return refuse(500, index.error().text());
       last = co_await seek(topic, subscription, *index);
     } else if (action == "resetcursor" && call.post()) {
+      if (body->is_null()) co_return refuse(412, "the body is the message id to go to");
       const auto index = index_in(*topic, *body);
       if (!index) co_return refuse(400, index.error().text());
       last = co_await seek(topic, subscription, *index);
@@ -217,9 +239,11 @@ aio::Task<Maybe> on_partitions(Call& call, const wire::TopicName& name) {
   // A bare number, as a text from some clients, or {"partitions": n, "properties": …}.
   if (body->is_object() && body->get_object().contains("partitions"))
     *body = json::value(body->get_object().at("partitions"));
-  const int count = body->is_number()   ? body->to_number<int>(error)
-                    : body->is_string() ? std::atoi(body->get_string().c_str())
-                                        : 0;
+  const int count = body->is_number() ? body->to_number<int>(error)
+                    : body->is_string()
+                        ? static_cast<int>(std::min<uint64_t>(
+                              number_in(std::string(body->get_string())).value_or(0), 100'000))
+                        : 0;
   if (error || count < 1 || count > 10'000)
     co_return refuse(406, "Number of partitions should be between 1 and 10000");
   if (call.put()) {
@@ -331,10 +355,10 @@ aio::Task<Maybe> on_topic(Call& call, const wire::TopicName& name) {
   if (found.refusal) co_return refuse(404, fmt::format("Topic {} not found", text));
   const auto topic = found.topic;
   if (call.is(6, {"ledger", "*", "entry", "*"}) && call.get()) {
-    const auto number = [&](size_t at) {
-      return std::strtoull(call.parts[at].c_str(), nullptr, 10);
-    };
-    const auto index = topic->exact_index(number(7), number(9));
+    const auto ledger = number_in(call.parts[7]);
+    const auto entry = number_in(call.parts[9]);
+    if (!ledger || !entry) co_return refuse(412, "ledger and entry are numbers from 0 on");
+    const auto index = topic->exact_index(*ledger, *entry);
     auto shown = co_await show_message(topic, index ? *index : topic->end_index());
     co_return shown;
   }

@@ -3,11 +3,24 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iostream>
 
 #include "base/text.h"
 
 namespace hulse::cli {
+
+namespace {
+
+// Groups of pulsar-admin that Hulse serves over REST only.
+bool is_pulsar_group(std::string_view word) {
+  constexpr std::string_view kGroups[] = {"brokers",    "broker-stats",    "clusters",
+                                          "namespaces", "schemas",         "tenants",
+                                          "topics",     "functions-worker"};
+  return std::find(std::begin(kGroups), std::end(kGroups), word) != std::end(kGroups);
+}
+
+}  // namespace
 
 void print_error(const Error& error) {
   const std::string text = error.text();
@@ -24,6 +37,12 @@ std::string unknown_command(const CLI::App& app, const std::vector<std::string>&
     for (const auto* command : commands) {
       names.push_back(command->get_name());
       if (command->check_name(word)) chosen = command;
+    }
+    if (chosen == nullptr && group == &app && is_pulsar_group(word)) {
+      return fmt::format(
+          "{0}: Hulse has no commands for {0} of its own; its REST has them: Apache Pulsar's own "
+          "pulsar-admin works against it (--admin-url http://localhost:8080), and so does curl",
+          word);
     }
     if (chosen == nullptr) {
       const std::vector<std::string_view> views(names.begin(), names.end());

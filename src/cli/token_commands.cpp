@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <charconv>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
@@ -49,6 +50,12 @@ Result<int64_t> to_ms(const std::string& text) {
 
 // A key is for its owner alone.
 Result<void> write_key(const std::string& path, const std::string& bytes) {
+  if (std::filesystem::exists(path)) {
+    return Error(Code::busy,
+                 path +
+                     " is there already; with another key every token that was made with it is "
+                     "refused. Move it away if that is what you want");
+  }
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
   if (file.is_open()) ::chmod(path.c_str(), S_IRUSR | S_IWUSR);
   file << bytes;

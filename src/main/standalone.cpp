@@ -1,5 +1,9 @@
 #include "main/standalone.h"
 
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+
 #include <algorithm>
 #include <cctype>
 #include <chrono>
@@ -25,6 +29,11 @@ namespace {
 
 constexpr std::string_view kPart = "standalone";
 constexpr auto kWebGrace = std::chrono::seconds(2);
+const aio::HttpResponse kTurnedOff{
+    .status = 404,
+    .body =
+        R"({"reason":"functionsWorkerEnabled is false: sources and sinks are turned off here"})",
+    .content_type = "application/json"};
 
 bool is_loopback(const std::string& host) {
   if (host == "localhost") return true;
@@ -39,6 +48,29 @@ constexpr std::string_view kIndexInterceptor = "AppendIndexMetadataInterceptor";
 // The class without its package.
 std::string_view interceptor(std::string_view name) { return name.substr(name.rfind('.') + 1); }
 
+// What others are told to connect to. An address that stands for all of this machine's is none of
+// them: then the first that is not loopback.
+std::string advertised_host(const StandaloneOptions& options) {
+  if (!options.advertised_host.empty()) return options.advertised_host;
+  boost::system::error_code error;
+  const auto address = aio::asio::ip::make_address(options.host, error);
+  if (error || !address.is_unspecified()) return options.host;
+  std::string found = "127.0.0.1";
+  ifaddrs* all = nullptr;
+  if (::getifaddrs(&all) != 0) return found;
+  for (const auto* one = all; one != nullptr; one = one->ifa_next) {
+    const bool up = (one->ifa_flags & IFF_UP) != 0 && (one->ifa_flags & IFF_LOOPBACK) == 0;
+    if (!up || one->ifa_addr == nullptr || one->ifa_addr->sa_family != AF_INET) continue;
+    char text[INET_ADDRSTRLEN] = {};
+    const auto* in = reinterpret_cast<const sockaddr_in*>(one->ifa_addr);
+    if (::inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text)) == nullptr) continue;
+    found = text;
+    break;
+  }
+  ::freeifaddrs(all);
+  return found;
+}
+
 aio::TlsServerOptions tls_of(const StandaloneOptions& options) {
   return {.cert_file = options.tls_cert_file,
           .key_file = options.tls_key_file,
@@ -52,7 +84,7 @@ broker::Options broker_options(const StandaloneOptions& options, const Secret& o
   broker::Options out;
   out.host = options.host;
   out.port = options.broker_port;
-  out.advertised_host = options.advertised_host;
+  out.advertised_host = advertised_host(options);
   out.tls_port = options.broker_port_tls;
   out.tls = tls_of(options);
   out.message_bytes_max = static_cast<size_t>(options.message_bytes_max);
@@ -105,6 +137,15 @@ Result<void> validate(const StandaloneOptions& options) {
     problems.push_back(
         "tlsRequireTrustedClientCertOnConnect needs tlsTrustCertsFilePath: with what should "
         "certificates be checked?");
+  }
+  const bool has_keys = !options.token_secret_key.reveal().empty() ||
+                        !options.token_public_key.empty() || !options.password_file.empty() ||
+                        !options.anonymous_role.empty() || (tls && !options.tls_trust_file.empty());
+  if (options.authentication && !has_keys) {
+    problems.push_back(
+        "authenticationEnabled, and nobody could log in: it needs tokenSecretKey or "
+        "tokenPublicKey, "
+        "basicAuthConf, or tlsTrustCertsFilePath with a TLS port");
   }
   if (options.authorization && !options.authentication) {
     problems.push_back("authorizationEnabled needs authenticationEnabled: roles come from there");
@@ -166,8 +207,7 @@ class Standalone {
  private:
   aio::Task<void> start_worker() {
     runtime::WorkerOptions options;
-    const std::string host =
-        options_.advertised_host.empty() ? options_.host : options_.advertised_host;
+    const std::string host = advertised_host(options_);
     options.id = fmt::format("c-standalone-fw-{}-{}", host, web_->endpoint().port());
     options.client.service_url = broker_->service_url();
     options.subscription_grace = options_.subscription_grace;
@@ -189,7 +229,8 @@ class Standalone {
 
   aio::Task<aio::HttpResponse> answer(aio::HttpRequest request) {
     const bool metrics = request.path() == "/metrics" || request.path() == "/metrics/";
-    if (!admin::serves(request.path()) || !options_.worker) {
+    if (admin::serves(request.path()) && !options_.worker) co_return kTurnedOff;
+    if (!admin::serves(request.path())) {
       auto page = co_await broker::handle(*broker_, std::move(request));
       if (metrics && page.status == 200 && worker_answers_)
         page.body += co_await aio::on(worker_strand_, admin::metrics_of(*worker_));
@@ -220,8 +261,7 @@ class Standalone {
       if (!secure) co_return secure.error();
       web_tls_ = std::move(*secure);
     }
-    const std::string host =
-        options_.advertised_host.empty() ? options_.host : options_.advertised_host;
+    const std::string host = advertised_host(options_);
     broker_->set_web_urls(
         fmt::format("http://{}:{}", host, web_->endpoint().port()),
         web_tls_ ? fmt::format("https://{}:{}", host, web_tls_->endpoint().port()) : "");

@@ -359,7 +359,12 @@ void refuse_unknown(connect::Kind kind, json::object& object, Problems& problems
 
 void check_topic(std::string_view key, const std::string& topic, Problems& problems) {
   const auto name = wire::TopicName::parse(topic);
-  if (!name) problems.add(fmt::format("{}: {}", key, name.error().text()));
+  if (!name) {
+    problems.add(fmt::format("{}: {}", key, name.error().text()));
+  } else if (!name->persistent()) {
+    problems.add(fmt::format("{}: {} is not persistent; sources and sinks use persistent topics",
+                             key, topic));
+  }
 }
 
 // The name of the component becomes part of topic and subscription names.

@@ -45,7 +45,8 @@ std::string Instance::label() const {
 
 Ended Instance::after_open(const Error& why) {
   const bool for_good =
-      why.code() == Code::invalid || why.code() == Code::permission || why.code() == Code::busy;
+      why.code() == Code::invalid || why.code() == Code::permission || why.code() == Code::busy ||
+      why.code() == Code::not_found;  // a namespace, or a topic where none is made by itself
   return {why, for_good};
 }
 
