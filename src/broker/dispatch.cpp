@@ -370,9 +370,10 @@ void Subscription::deliver(Consumer& consumer, const TailEntry& entry) {
 }
 
 // Of a terminated topic: whoever has read it to its end is told.
+// As Pulsar: when all is acknowledged, not when all is delivered. (The Go client does not know the
+// command and closes its connection.)
 void Subscription::notice_end() {
-  if (!topic_.record().terminated || read_index_ < topic_.end_index() || !redeliveries_.empty())
-    return;
+  if (!topic_.record().terminated || topic_.backlog(cursor_) > 0) return;
   for (const auto& consumer : consumers_) {
     if (consumer->told_end) continue;
     consumer->told_end = true;

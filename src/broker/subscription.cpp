@@ -231,6 +231,7 @@ void Subscription::ack(const std::shared_ptr<Consumer>& consumer, const pb::Comm
   if (unblocked) consumer->blocked = false;
   // By key, an acknowledgement may free a key for another consumer.
   if (unblocked || by_key() || unblock()) dispatch();
+  if (moved) notice_end();
   if (moved || done) changed(std::move(done));
 }
 

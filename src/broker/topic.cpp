@@ -211,6 +211,13 @@ bool Topic::outlived() {
 
 void Topic::terminate(Done done) {
   record_.terminated = true;
+  // As Pulsar: producers come back and are told why they may not; not every client takes the
+  // refusal of a message for the end of its producer.
+  const auto producers = producers_;
+  for (const auto& [name, producer] : producers) {
+    remove_producer(producer);
+    producer->link->drop_producer(producer->id);
+  }
   store_record([self = shared_from_this(), done = std::move(done)](const Result<void>& result) {
     for (const auto& [name, subscription] : self->subscriptions_) subscription->dispatch();
     done(result);
