@@ -1,33 +1,8 @@
 #include "admin/rest.h"
 
-#include <boost/url/parse.hpp>
-#include <boost/url/url_view.hpp>
-
 #include "admin/rest_common.h"
 
 namespace hulse::admin {
-
-bool Call::flag(const std::string& name) const {
-  const auto known = query.find(name);
-  return known != query.end() && known->second == "true";
-}
-
-bool Call::is(size_t at, std::initializer_list<std::string_view> words) const {
-  if (parts.size() != at + words.size()) return false;
-  return std::equal(
-      words.begin(), words.end(), parts.begin() + static_cast<ptrdiff_t>(at),
-      [](std::string_view word, const std::string& part) { return word == "*" || word == part; });
-}
-
-aio::HttpResponse answer(const json::value& value) {
-  return {.status = 200, .body = json::serialize(value), .content_type = "application/json"};
-}
-
-aio::HttpResponse refuse(unsigned status, std::string reason) {
-  return {.status = status,
-          .body = json::serialize(json::object{{"reason", std::move(reason)}}),
-          .content_type = "application/json"};
-}
 
 aio::HttpResponse refuse(const Error& error) {
   unsigned status = 500;
@@ -44,8 +19,6 @@ aio::HttpResponse refuse(const Error& error) {
   }
   return refuse(status, error.text());
 }
-
-aio::HttpResponse no_content() { return {.status = 204}; }
 
 json::array connector_definitions(std::optional<connect::Kind> kind) {
   json::array out;
@@ -66,11 +39,7 @@ bool serves(std::string_view path) {
 
 aio::Task<aio::HttpResponse> handle(runtime::Worker& worker, Address address,
                                     aio::HttpRequest request) {
-  Call call{worker, address, request, {}, {}};
-  if (const auto parsed = boost::urls::parse_origin_form(request.target)) {
-    for (const auto& segment : parsed->segments()) call.parts.push_back(segment);
-    for (const auto& parameter : parsed->params()) call.query[parameter.key] = parameter.value;
-  }
+  Call call(worker, address, request);
   // A script that starts the server goes on at once.
   co_await worker.wait_ready();
   auto answered = co_await handle_components(call);

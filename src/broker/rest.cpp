@@ -2,9 +2,6 @@
 
 #include <zlib.h>
 
-#include <boost/url/parse.hpp>
-#include <boost/url/url_view.hpp>
-
 #include "aio/clock.h"
 #include "aio/offload.h"
 #include "base/log.h"
@@ -53,23 +50,6 @@ std::string metrics_of(Broker& broker) {
   page.add("hulse_storage_live_bytes", Type::gauge, "Bytes of it that are needed.", {},
            store.live_bytes);
   return page.text();
-}
-
-// The decoded segments of a path.
-std::vector<std::string> segments(std::string_view path) {
-  std::vector<std::string> out;
-  const auto parsed = boost::urls::parse_origin_form(path);
-  if (!parsed) return out;
-  for (const auto& segment : parsed->segments()) out.push_back(segment);
-  return out;
-}
-
-std::map<std::string, std::string> parameters(std::string_view target) {
-  std::map<std::string, std::string> out;
-  const auto parsed = boost::urls::parse_origin_form(target);
-  if (!parsed) return out;
-  for (const auto& parameter : parsed->params()) out[parameter.key] = parameter.value;
-  return out;
 }
 
 aio::Task<Result<auth::Identity>> identify(Broker& broker, const aio::HttpRequest& request) {
@@ -215,35 +195,6 @@ std::optional<aio::HttpResponse> handle_broker(Call& call) {
 
 }  // namespace
 
-bool Call::is(size_t offset, std::initializer_list<std::string_view> words) const {
-  if (parts.size() != offset + words.size()) return false;
-  return std::equal(
-      words.begin(), words.end(), parts.begin() + static_cast<ptrdiff_t>(offset),
-      [](std::string_view word, const std::string& part) { return word == "*" || word == part; });
-}
-
-bool Call::flag(const std::string& name) const {
-  const auto known = query.find(name);
-  return known != query.end() && known->second == "true";
-}
-
-Result<json::value> Call::body() const {
-  if (request.body.empty()) return json::value(nullptr);
-  boost::system::error_code error;
-  auto value = json::parse(request.body, error);
-  if (error) return Error(Code::invalid, "the body is not JSON: " + error.message());
-  return value;
-}
-
-aio::HttpResponse answer(const json::value& value) {
-  return {.status = 200, .body = json::serialize(value), .content_type = "application/json"};
-}
-aio::HttpResponse refuse(unsigned status, std::string reason) {
-  return {.status = status,
-          .body = json::serialize(json::object{{"reason", std::move(reason)}}),
-          .content_type = "application/json"};
-}
-aio::HttpResponse no_content() { return {.status = 204}; }
 aio::HttpResponse done(const Result<void>& result) {
   return result ? no_content() : refuse(500, result.error().text());
 }
@@ -252,8 +203,7 @@ namespace {
 
 aio::Task<Call> take_apart(Broker& broker, const aio::HttpRequest& request) {
   auto identity = co_await identify(broker, request);
-  co_return Call{broker, request, segments(request.path()), parameters(request.target),
-                 std::move(identity)};
+  co_return Call(broker, request, std::move(identity));
 }
 
 std::optional<aio::HttpResponse> admit(const Call& call) {
