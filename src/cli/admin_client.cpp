@@ -1,14 +1,11 @@
 #include "cli/admin_client.h"
 
-#include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 #include <boost/url/encode.hpp>
 #include <boost/url/rfc/pchars.hpp>
 
 #include "aio/run.h"
 #include "base/ids.h"
-#include "cli/client_settings.h"
-#include "cli/command_line.h"
 
 namespace hulse::cli {
 namespace {
@@ -77,32 +74,6 @@ void print(const json::value& value, size_t depth, std::string& out) {
 }
 
 }  // namespace
-
-void add_admin_flags(CLI::App& app, AdminWords& words) {
-  app.add_option("--admin-url", words.url,
-                 "Where the web interface is (default http://localhost:8080)");
-  app.add_option("--auth-plugin", words.auth_plugin,
-                 "How to log in: token, basic, tls, or Pulsar's class name of these");
-  app.add_option("--auth-params", words.auth_params,
-                 "With what: token:…, file:///…, env:NAME; JSON; tlsCertFile:…,tlsKeyFile:…");
-  app.add_option("--tls-trust-cert-path", words.trust_certs,
-                 "Certificates to trust (PEM); without it the system's");
-  app.add_flag("--tls-allow-insecure", words.allow_insecure, "Trust any certificate");
-  app.add_option("--tls-enable-hostname-verification", words.verify_host,
-                 "Whether the certificate must be of the host that was called; on by default")
-      ->expected(0, 1)
-      ->default_str("true");
-  app.add_option("--request-timeout", words.request_seconds, "Seconds an answer may take")
-      ->check(CLI::Range(1, 86400));
-  app.add_option("--client-conf", words.conf,
-                 "Pulsar's client.conf; without it the one PULSAR_CLIENT_CONF names");
-}
-
-std::shared_ptr<AdminWords> add_admin_words(CLI::App& app) {
-  auto words = std::make_shared<AdminWords>();
-  add_admin_flags(app, *words);
-  return words;
-}
 
 void Form::add_json(std::string_view name, std::string_view text) {
   parts_ += fmt::format(

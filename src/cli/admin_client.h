@@ -9,28 +9,9 @@
 
 #include "aio/http_client.h"
 #include "base/result.h"
-
-namespace CLI {
-class App;
-}
+#include "cli/client_settings.h"
 
 namespace hulse::cli {
-
-// Flags as given; nothing where there was none.
-struct AdminWords {
-  std::optional<std::string> url;
-  std::optional<std::string> auth_plugin;
-  std::optional<std::string> auth_params;
-  std::optional<std::string> trust_certs;
-  std::optional<bool> allow_insecure;
-  std::optional<bool> verify_host;
-  std::string conf;
-  int request_seconds = 300;
-};
-
-// pulsar-admin's flags. They stand before a command or among its own: several apps may share the
-// words.
-void add_admin_flags(CLI::App& app, AdminWords& words);
 
 // multipart/form-data that is being put together.
 class Form {

@@ -2,9 +2,11 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
+#include <map>
 
 #include "aio/small_file.h"
 #include "base/text.h"
+#include "cli/command_line.h"
 
 namespace hulse::cli {
 namespace {
@@ -33,11 +35,7 @@ Result<bool> parse_bool(const std::string& name, const std::string& text) {
   return Error(Code::invalid, fmt::format("{}: \"{}\" is neither true nor false", name, text));
 }
 
-}  // namespace
-
-void add_client_flags(CLI::App& app, ClientWords& words) {
-  app.add_option("--url", words.url,
-                 "Where the broker is: pulsar://, pulsar+ssl://, http:// or https://");
+void add_login_flags(CLI::App& app, LoginWords& words) {
   app.add_option("--auth-plugin", words.auth_plugin,
                  "How to log in: token, basic, tls, or Pulsar's class name of these");
   app.add_option("--auth-params", words.auth_params,
@@ -49,29 +47,9 @@ void add_client_flags(CLI::App& app, ClientWords& words) {
                  "Whether the certificate must be of the host that was called; on by default")
       ->expected(0, 1)
       ->default_str("true");
-  app.add_option("--listener-name", words.listener, "Which advertised listener to use");
   app.add_option("--client-conf", words.conf,
                  "Pulsar's client.conf; without it the one PULSAR_CLIENT_CONF names");
 }
-
-void add_local_run_flags(CLI::App& app, ClientWords& words) {
-  app.add_option("--broker-service-url,--brokerServiceUrl", words.url, "Where the broker is");
-  app.add_option("--client-auth-plugin,--clientAuthPlugin", words.auth_plugin,
-                 "How to log in: token, basic, tls, or Pulsar's class name of these");
-  app.add_option("--client-auth-params,--clientAuthParams", words.auth_params, "With what");
-  app.add_flag("--use-tls,--use_tls", words.use_tls, "pulsar:// means pulsar+ssl://");
-  app.add_flag("--tls-allow-insecure,--tls_allow_insecure", words.allow_insecure,
-               "Trust any certificate");
-  app.add_option("--hostname-verification-enabled,--hostname_verification_enabled",
-                 words.verify_host,
-                 "Whether the certificate must be of the host that was called; on by default")
-      ->expected(0, 1)
-      ->default_str("true");
-  app.add_option("--tls-trust-cert-path,--tls_trust_cert_path", words.trust_certs,
-                 "Certificates to trust (PEM); without it the system's");
-}
-
-namespace {
 
 // Flags over the file they name, or the one the environment names.
 class Chooser {
@@ -98,9 +76,7 @@ class Chooser {
     return given.empty() ? Result<bool>(otherwise) : parse_bool(key, given);
   }
 
-  // Of ClientWords and AdminWords.
-  template <class Words>
-  Result<client::Security> security(const Words& words) const {
+  Result<client::Security> security(const LoginWords& words) const {
     client::Security out;
     out.tls.ca_file = text(words.trust_certs, "tlsTrustCertsFilePath");
     out.tls.cert_file = text(std::nullopt, "tlsCertificateFilePath");
@@ -122,6 +98,44 @@ class Chooser {
 };
 
 }  // namespace
+
+void add_client_flags(CLI::App& app, ClientWords& words) {
+  app.add_option("--url", words.url,
+                 "Where the broker is: pulsar://, pulsar+ssl://, http:// or https://");
+  add_login_flags(app, words);
+  app.add_option("--listener-name", words.listener, "Which advertised listener to use");
+}
+
+void add_admin_flags(CLI::App& app, AdminWords& words) {
+  app.add_option("--admin-url", words.url,
+                 "Where the web interface is (default http://localhost:8080)");
+  add_login_flags(app, words);
+  app.add_option("--request-timeout", words.request_seconds, "Seconds an answer may take")
+      ->check(CLI::Range(1, 86400));
+}
+
+std::shared_ptr<AdminWords> add_admin_words(CLI::App& app) {
+  auto words = std::make_shared<AdminWords>();
+  add_admin_flags(app, *words);
+  return words;
+}
+
+void add_local_run_flags(CLI::App& app, ClientWords& words) {
+  app.add_option("--broker-service-url,--brokerServiceUrl", words.url, "Where the broker is");
+  app.add_option("--client-auth-plugin,--clientAuthPlugin", words.auth_plugin,
+                 "How to log in: token, basic, tls, or Pulsar's class name of these");
+  app.add_option("--client-auth-params,--clientAuthParams", words.auth_params, "With what");
+  app.add_flag("--use-tls,--use_tls", words.use_tls, "pulsar:// means pulsar+ssl://");
+  app.add_flag("--tls-allow-insecure,--tls_allow_insecure", words.allow_insecure,
+               "Trust any certificate");
+  app.add_option("--hostname-verification-enabled,--hostname_verification_enabled",
+                 words.verify_host,
+                 "Whether the certificate must be of the host that was called; on by default")
+      ->expected(0, 1)
+      ->default_str("true");
+  app.add_option("--tls-trust-cert-path,--tls_trust_cert_path", words.trust_certs,
+                 "Certificates to trust (PEM); without it the system's");
+}
 
 Result<client::Options> client_options(const ClientWords& words) {
   const auto chooser = Chooser::make(words.conf);
