@@ -1,16 +1,13 @@
-#include "runtime/worker.h"
-
+// Worker's life: what it remembers, what runs of it, and what deleted components leave behind.
 #include <boost/json.hpp>
 #include <charconv>
-#include <set>
 
 #include "aio/backoff.h"
 #include "aio/offload.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "client/topic_finder.h"
 #include "runtime/bus_id.h"
-#include "runtime/component_edit.h"
+#include "runtime/worker_parts.h"
 
 namespace hulse::runtime {
 namespace {
@@ -18,60 +15,18 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::string_view kPart = "worker";
-constexpr const char* kComponents = "persistent://public/functions/hulse-components";
 constexpr const char* kInstances = "persistent://public/functions/hulse-instances";
 constexpr auto kLookAfter = std::chrono::seconds(1);
 constexpr auto kDropRetry = std::chrono::minutes(1);
 constexpr auto kReadyWait = std::chrono::seconds(10);
 
-std::string title(connect::Kind kind) { return kind == connect::Kind::sink ? "Sink" : "Source"; }
-
-Error missing(connect::Kind kind, const ComponentName& name, bool for_update) {
-  // As Pulsar: only an update of what is not there is the caller's mistake.
-  return Error(for_update ? Code::invalid : Code::not_found,
-               fmt::format("{} {} doesn't exist", title(kind), name.name));
-}
-
 std::string instance_key(const std::string& name, unsigned index) {
   return fmt::format("{}/{}", name, index);
 }
 
-aio::Task<Status> status_of(std::shared_ptr<Instance> instance) { co_return instance->status(); }
 aio::Task<void> run_instance(std::shared_ptr<Instance> instance) { co_await instance->run(); }
 
 }  // namespace
-
-struct Worker::Slot {
-  aio::Executor strand;
-  std::shared_ptr<Instance> instance;
-  std::unique_ptr<aio::Gate> gate;  // holds its run
-};
-
-struct Worker::Managed {
-  std::shared_ptr<const Component> component;  // that runs
-  json::object config;                         // it was made of
-  std::map<unsigned, Slot> slots;
-  std::map<unsigned, Counters> counters;  // as they were last
-  std::set<unsigned> unstored;            // counters that are newer than what is stored
-};
-
-// One change of a component at a time; others wait for theirs.
-class Worker::Turn {
- public:
-  Turn(Worker& worker, std::string name) : worker_(&worker), name_(std::move(name)) {}
-  Turn(Turn&& other) noexcept
-      : worker_(std::exchange(other.worker_, nullptr)), name_(std::move(other.name_)) {}
-  Turn& operator=(Turn&&) = delete;
-  ~Turn() {
-    if (worker_ == nullptr) return;
-    worker_->turns_.erase(name_);
-    worker_->changed_.notify();
-  }
-
- private:
-  Worker* worker_;
-  std::string name_;
-};
 
 Worker::Worker(WorkerOptions options, aio::Executor executor, aio::Threads& threads)
     : options_(std::move(options)),
@@ -124,7 +79,8 @@ aio::Task<Result<void>> Worker::load() {
   auto id = co_await bus_id(*client_);
   if (!id) co_return id.error();
   bus_ = {options_.client, std::move(*id)};
-  const auto components = co_await client::KeyValueTopic::open(*client_, {.topic = kComponents});
+  const auto components =
+      co_await client::KeyValueTopic::open(*client_, {.topic = kComponentsTopic});
   if (!components) co_return components.error().with("reading the components");
   const auto counters = co_await client::KeyValueTopic::open(*client_, {.topic = kInstances});
   if (!counters) {
@@ -133,6 +89,7 @@ aio::Task<Result<void>> Worker::load() {
     co_return counters.error().with("reading the counters");
   }
   counters_topic_ = *counters;
+  std::vector<std::string> orphans;
   for (const auto& [key, value] : counters_topic_->values()) {
     const size_t slash = key.rfind('/');
     unsigned index = 0;
@@ -140,6 +97,11 @@ aio::Task<Result<void>> Worker::load() {
     if (slash == std::string::npos ||
         std::from_chars(key.data() + slash + 1, end, index).ptr != end) {
       log::warn(kPart, "{} holds the key {}, which names no instance", kInstances, key);
+      continue;
+    }
+    if ((*components)->find(key.substr(0, slash)) == nullptr) {
+      // Stored while its component was being forgotten.
+      orphans.push_back(key);
       continue;
     }
     auto read = decode_counters(value.value);
@@ -150,6 +112,11 @@ aio::Task<Result<void>> Worker::load() {
     // What was in flight when the process ended was given back by that.
     read->returned += std::exchange(read->in_flight, 0);
     managed(key.substr(0, slash))->counters[index] = *read;
+  }
+  for (const auto& key : orphans) {
+    const auto removed = co_await counters_topic_->remove(key);
+    if (!removed && !removed.error().cancelled())
+      log::warn(kPart, "forgetting the counters of {}: {}", key, removed.error().text());
   }
   components_ = *components;
   trouble_.reset();
@@ -192,9 +159,7 @@ aio::Task<void> Worker::unload() {
   for (const auto& [name, component] : all) {
     for (auto& [index, slot] : component->slots) slot.gate->cancel();
   }
-  for (const auto& [name, component] : all) {
-    while (!component->slots.empty()) co_await end_slot(component, component->slots.begin()->first);
-  }
+  for (const auto& [name, component] : all) co_await end_slots(component, component->running());
   if (counters_topic_ && !counters_topic_->failed()) co_await store_counters();
   managed_.clear();
   if (counters_topic_) co_await counters_topic_->close();
@@ -202,282 +167,6 @@ aio::Task<void> Worker::unload() {
   if (components) co_await components->close();
   if (client_) co_await client_->stop();
   client_.reset();
-}
-
-// ---- management
-
-std::shared_ptr<Worker::Managed> Worker::managed(const std::string& name) {
-  auto& known = managed_[name];
-  if (!known) known = std::make_shared<Managed>();
-  return known;
-}
-
-aio::Task<Worker::Turn> Worker::take_turn(std::string name) {
-  while (!turns_.insert(name).second) co_await changed_.wait_uncancelled();
-  co_return Turn(*this, name);
-}
-
-Error Worker::not_ready() const {
-  return Error(Code::unavailable,
-               fmt::format("Function worker service is not done initializing. Please try again in "
-                           "a little while.{}",
-                           trouble_ ? " (" + trouble_->text() + ")" : ""));
-}
-
-Result<Worker::Found> Worker::find(connect::Kind kind, const ComponentName& name,
-                                   bool for_update) const {
-  if (!components_) return not_ready();
-  const auto* stored = components_->find(name.text());
-  if (stored == nullptr) return missing(kind, name, for_update);
-  auto record = ComponentRecord::decode(stored->value);
-  if (!record) return record.error().with(fmt::format("{} of {}", name.text(), kComponents));
-  if (record->kind != kind || record->drop_subscription_ms) return missing(kind, name, for_update);
-  return Found{std::move(*record), stored->version};
-}
-
-aio::Task<Result<void>> Worker::store(ComponentName name, ComponentRecord record,
-                                      uint64_t replaces) {
-  const auto components = components_;
-  if (!components) co_return not_ready();
-  const auto put = co_await components->put(name.text(), record.encode(), replaces);
-  if (put) co_return Result<void>();
-  if (put.error().code() == Code::busy) {
-    co_return Error(
-        Code::busy,
-        fmt::format("{} was changed by somebody else just now; look and try again", name.text()));
-  }
-  co_return put.error().with("remembering " + name.text());
-}
-
-aio::Task<Result<std::vector<std::string>>> Worker::create(connect::Kind kind, ComponentName name,
-                                                           json::object config, bool dry_run) {
-  const auto turn = co_await take_turn(name.text());
-  if (!components_) co_return not_ready();
-  config["tenant"] = name.tenant;
-  config["namespace"] = name.name_space;
-  config["name"] = name.name;
-  std::vector<std::string> notes;
-  const auto component = parse_component(kind, config, notes);
-  if (!component) co_return component.error();
-  uint64_t replaces = 0;
-  std::optional<ComponentRecord> before;
-  if (const auto* stored = components_->find(name.text())) {
-    auto record = ComponentRecord::decode(stored->value);
-    if (!record) co_return record.error();
-    if (!record->drop_subscription_ms) {
-      co_return Error(Code::invalid, fmt::format("{} {} already exists", title(kind), name.name));
-    }
-    replaces = stored->version;
-    before = std::move(*record);
-  }
-  if (dry_run) co_return notes;
-  if (before) {
-    // It comes back within the grace time: where it was, if it reads the same.
-    std::vector<std::string> ignored;
-    const auto was = parse_component(before->kind, before->config, ignored);
-    const bool other =
-        was &&
-        (kind != before->kind || was->subscription != component->subscription ||
-         was->inputs != component->inputs || was->topics_pattern != component->topics_pattern);
-    if (other && before->kind == connect::Kind::sink) {
-      const auto dropped = co_await unsubscribe(*was);
-      if (!dropped) co_return dropped.error();
-    } else if (was && kind == connect::Kind::sink) {
-      notes.push_back(fmt::format(
-          "it goes on where the deleted sink of that name was (delete it with --drop-subscription "
-          "to begin anew)"));
-    }
-  }
-  ComponentRecord record;
-  record.kind = kind;
-  record.config = std::move(config);
-  record.created_ms = record.modified_ms = aio::wall_ms();
-  const auto stored = co_await store(name, std::move(record), replaces);
-  if (!stored) co_return stored.error();
-  co_await apply(name.text());
-  co_return notes;
-}
-
-aio::Task<Result<std::vector<std::string>>> Worker::update(connect::Kind kind, ComponentName name,
-                                                           json::object config, bool dry_run) {
-  const auto turn = co_await take_turn(name.text());
-  auto found = find(kind, name, true);
-  if (!found) co_return found.error();
-  std::vector<std::string> notes;
-  auto merged = merge_component(kind, found->record.config, config);
-  const auto component = parse_component(kind, merged, notes);
-  if (!component) co_return component.error();
-  const auto was = parse_component(kind, found->record.config, notes);
-  auto changes = was ? component_changes({*was, found->record.config}, {*component, merged})
-                     : Result<std::vector<std::string>>(std::vector<std::string>{
-                           "the configuration, which this version of Hulse did not take"});
-  if (!changes || dry_run) co_return changes;
-  auto record = std::move(found->record);
-  record.config = std::move(merged);
-  record.modified_ms = aio::wall_ms();
-  std::erase_if(record.stopped, [&](unsigned index) { return index >= component->parallelism; });
-  const auto stored = co_await store(name, std::move(record), found->version);
-  if (!stored) co_return stored.error();
-  co_await apply(name.text());
-  co_return changes;
-}
-
-aio::Task<Result<void>> Worker::remove(connect::Kind kind, ComponentName name,
-                                       bool drop_subscription) {
-  const auto turn = co_await take_turn(name.text());
-  auto found = find(kind, name, false);
-  if (!found) co_return found.error();
-  std::vector<std::string> notes;
-  const auto component = parse_component(kind, found->record.config, notes);
-  const bool drops = component && kind == connect::Kind::sink && component->cleanup_subscription;
-  const auto grace = drop_subscription ? std::chrono::milliseconds(0) : options_.subscription_grace;
-  auto record = found->record;
-  record.drop_subscription_ms = aio::wall_ms() + grace.count();
-  record.stopped.clear();
-  // First remembered, then done: a kill in between leaves nothing half deleted.
-  const auto stored = co_await store(name, record, found->version);
-  if (!stored) co_return stored.error();
-  co_await apply(name.text());
-  if (!drops) co_return co_await forget(name.text());
-  if (!drop_subscription) co_return Result<void>();
-  const auto dropped = co_await unsubscribe(*component);
-  if (!dropped) co_return dropped.error();
-  co_return co_await forget(name.text());
-}
-
-aio::Task<Result<void>> Worker::act(connect::Kind kind, ComponentName name, Verb verb,
-                                    std::optional<unsigned> index) {
-  const auto turn = co_await take_turn(name.text());
-  auto found = find(kind, name, false);
-  if (!found) co_return found.error();
-  std::vector<std::string> notes;
-  const auto component = parse_component(kind, found->record.config, notes);
-  if (!component) co_return component.error();
-  if (index && *index >= component->parallelism) {
-    co_return Error(Code::invalid,
-                    fmt::format("{} {} has no instance {}: there are {}, counted from 0",
-                                title(kind), name.name, *index, component->parallelism));
-  }
-  auto record = std::move(found->record);
-  const auto before = record.stopped;
-  std::vector<unsigned> chosen;
-  for (unsigned i = 0; i < component->parallelism; ++i) {
-    if (!index || *index == i) chosen.push_back(i);
-  }
-  for (const unsigned i : chosen) {
-    if (verb == Verb::stop) {
-      record.stopped.insert(i);
-    } else {
-      record.stopped.erase(i);
-    }
-  }
-  const bool changed = record.stopped != before;
-  if (changed) {
-    record.modified_ms = aio::wall_ms();
-    const auto stored = co_await store(name, record, found->version);
-    if (!stored) co_return stored.error();
-  }
-  const auto component_now = managed(name.text());
-  for (const unsigned i : chosen) {
-    // Starting what has failed is starting it anew.
-    const auto slot = component_now->slots.find(i);
-    const bool ended = slot != component_now->slots.end() && slot->second.gate->running() == 0;
-    if (verb == Verb::restart || (verb == Verb::start && ended))
-      co_await end_slot(component_now, i);
-  }
-  co_await apply(name.text());
-  co_return Result<void>();
-}
-
-Result<json::object> Worker::config(connect::Kind kind, const ComponentName& name) const {
-  const auto found = find(kind, name, false);
-  if (!found) return found.error();
-  std::vector<std::string> notes;
-  const auto component = parse_component(kind, found->record.config, notes);
-  if (!component) {
-    // A later version wrote it, or an option has gone: it is shown as far as that is safe.
-    auto shown = found->record.config;
-    shown["configs"] =
-        config::redacted({}, shown.contains("configs") && shown["configs"].is_object()
-                                 ? shown["configs"].get_object()
-                                 : json::object());
-    shown.erase("secrets");
-    return shown;
-  }
-  return shown_component(*component, found->record.config);
-}
-
-Result<std::vector<std::string>> Worker::list(connect::Kind kind, const std::string& tenant,
-                                              const std::string& name_space) const {
-  if (!components_) return not_ready();
-  const std::string prefix = tenant + "/" + name_space + "/";
-  std::vector<std::string> names;
-  for (auto at = components_->values().lower_bound(prefix);
-       at != components_->values().end() && at->first.starts_with(prefix); ++at) {
-    const auto record = ComponentRecord::decode(at->second.value);
-    if (!record || record->kind != kind || record->drop_subscription_ms) continue;
-    names.push_back(at->first.substr(prefix.size()));
-  }
-  return names;
-}
-
-aio::Task<Result<std::vector<InstanceStatus>>> Worker::status(connect::Kind kind,
-                                                              ComponentName name) {
-  const auto found = find(kind, name, false);
-  if (!found) co_return found.error();
-  std::vector<std::string> notes;
-  const auto component = parse_component(kind, found->record.config, notes);
-  const unsigned count = component ? component->parallelism : 1;
-  const auto now = managed(name.text());
-  std::vector<InstanceStatus> all;
-  for (unsigned index = 0; index < count; ++index) {
-    InstanceStatus one{index, {}};
-    const auto running = now->slots.find(index);
-    if (running != now->slots.end()) {
-      const auto strand = running->second.strand;
-      const auto instance = running->second.instance;
-      one.status = co_await aio::on(strand, status_of(instance));
-    } else {
-      const auto kept = now->counters.find(index);
-      if (kept != now->counters.end()) one.status.counters = kept->second;
-      one.status.state = component ? State::stopped : State::failed;
-      if (!component) one.status.reason = component.error().text();
-      const bool wanted = component && !found->record.stopped.contains(index);
-      if (wanted) one.status.state = State::starting;
-    }
-    all.push_back(std::move(one));
-  }
-  co_return all;
-}
-
-aio::Task<std::vector<Worker::Everything>> Worker::everything() {
-  std::vector<std::pair<ComponentName, connect::Kind>> known;
-  if (components_) {
-    for (const auto& [key, stored] : components_->values()) {
-      const auto record = ComponentRecord::decode(stored.value);
-      const auto parts = split(key, '/');
-      if (!record || record->drop_subscription_ms || parts.size() != 3) continue;
-      known.emplace_back(
-          ComponentName{std::string(parts[0]), std::string(parts[1]), std::string(parts[2])},
-          record->kind);
-    }
-  }
-  std::vector<Everything> all;
-  for (const auto& [name, kind] : known) {
-    const auto instances = co_await status(kind, name);
-    if (!instances) continue;  // it was deleted just now
-    for (const auto& instance : *instances) all.push_back({name, kind, instance});
-  }
-  co_return all;
-}
-
-std::vector<std::string> Worker::assigned() const {
-  std::vector<std::string> out;
-  for (const auto& [name, component] : managed_) {
-    for (const auto& [index, slot] : component->slots)
-      out.push_back(fmt::format("{}:{}", name, index));
-  }
-  return out;
 }
 
 // ---- bringing what runs in line with what is remembered; in the component's turn
@@ -490,13 +179,14 @@ aio::Task<void> Worker::apply(std::string name) {
     if (decoded) {
       record = std::move(*decoded);
     } else {
-      log::error(kPart, "{} of {}: {}", name, kComponents, decoded.error().text());
+      log::error(kPart, "{} of {}: {}", name, kComponentsTopic, decoded.error().text());
     }
   }
   if (!record && !managed_.contains(name)) co_return;
   const auto managed = this->managed(name);
   const bool gone = !record || record->drop_subscription_ms;
   std::shared_ptr<const Component> wanted;
+  std::optional<Error> refused;
   if (!gone) {
     std::vector<std::string> notes;
     auto parsed = parse_component(record->kind, record->config, notes);
@@ -505,6 +195,7 @@ aio::Task<void> Worker::apply(std::string name) {
       wanted = std::make_shared<const Component>(std::move(*parsed));
     } else {
       log::error(kPart, "{} does not run: {}", name, parsed.error().text());
+      refused = parsed.error();
     }
   }
   const bool replaced = !wanted || !managed->component || managed->config != record->config;
@@ -513,12 +204,12 @@ aio::Task<void> Worker::apply(std::string name) {
     const bool keeps = !replaced && index < wanted->parallelism && !record->stopped.contains(index);
     if (!keeps) ending.push_back(index);
   }
-  for (const unsigned index : ending) managed->slots.at(index).gate->cancel();  // all at once
-  for (const unsigned index : ending) co_await end_slot(managed, index);
+  co_await end_slots(managed, ending);
   // The worker went meanwhile, or has loaded anew: then that brings it in line.
   const auto now = managed_.find(name);
   if (!components_ || now == managed_.end() || now->second != managed) co_return;
   managed->component = wanted;
+  managed->refused = refused;
   managed->config = record ? record->config : json::object();
   if (!wanted) co_return;
   for (unsigned index = 0; index < wanted->parallelism; ++index) {
@@ -530,21 +221,25 @@ aio::Task<void> Worker::apply(std::string name) {
   }
 }
 
-aio::Task<void> Worker::end_slot(std::shared_ptr<Managed> managed, unsigned index) {
-  const auto at = managed->slots.find(index);
-  if (at == managed->slots.end()) co_return;
-  // Of two that end it the second one finds it gone.
-  auto node = managed->slots.extract(at);
-  auto& slot = node.mapped();
-  co_await slot.gate->close();
-  const auto status = co_await aio::on(slot.strand, status_of(slot.instance));
-  managed->counters[index] = status.counters;
-  managed->unstored.insert(index);
+// All at once: each may take seconds to write what it holds.
+aio::Task<void> Worker::end_slots(std::shared_ptr<Managed> managed, std::vector<unsigned> indexes) {
+  // Of two that end one the second finds it gone.
+  std::vector<decltype(managed->slots)::node_type> ending;
+  for (const unsigned index : indexes) {
+    if (auto node = managed->slots.extract(index)) ending.push_back(std::move(node));
+  }
+  for (const auto& node : ending) node.mapped().gate->cancel();
+  for (const auto& node : ending) {
+    const auto& slot = node.mapped();
+    co_await slot.gate->close();
+    const auto status = co_await aio::on(slot.strand, status_of(slot.instance));
+    managed->counters[node.key()] = status.counters;
+    managed->unstored.insert(node.key());
+  }
 }
 
 aio::Task<void> Worker::store_counters() {
   const auto all = managed_;
-  std::map<std::string, std::string> changed;
   for (const auto& [name, component] : all) {
     std::map<unsigned, std::pair<aio::Executor, std::shared_ptr<Instance>>> running;
     for (const auto& [index, slot] : component->slots)
@@ -556,15 +251,18 @@ aio::Task<void> Worker::store_counters() {
       kept = status.counters;
       component->unstored.insert(index);
     }
-    for (const unsigned index : std::exchange(component->unstored, {}))
-      changed[instance_key(name, index)] = encode_counters(component->counters[index]);
-  }
-  for (const auto& [key, value] : changed) {
-    const auto topic = counters_topic_;
-    if (!topic || !managed_.contains(key.substr(0, key.rfind('/')))) continue;
-    const auto put = co_await topic->put(key, value);
-    if (!put && !put.error().cancelled())
-      log::warn(kPart, "remembering the counters of {}: {}", key, put.error().text());
+    for (const unsigned index : std::exchange(component->unstored, {})) {
+      const auto topic = counters_topic_;
+      const auto known = managed_.find(name);
+      // Forgotten meanwhile: what was counted goes with it.
+      if (!topic || known == managed_.end() || known->second != component) break;
+      const auto key = instance_key(name, index);
+      const auto put = co_await topic->put(key, encode_counters(component->counters[index]));
+      if (put) continue;
+      component->unstored.insert(index);  // with the next look
+      if (!put.error().cancelled())
+        log::warn(kPart, "remembering the counters of {}: {}", key, put.error().text());
+    }
   }
 }
 
@@ -606,21 +304,28 @@ aio::Task<void> Worker::drop_subscriptions() {
   }
 }
 
-aio::Task<Result<void>> Worker::forget(std::string name) {
-  const auto components = components_;
+aio::Task<Result<void>> Worker::forget_counters(std::string name) {
   const auto counters = counters_topic_;
-  if (!components || !counters) co_return not_ready();
+  if (!counters) co_return not_ready();
   std::vector<std::string> keys;
   for (auto at = counters->values().lower_bound(name + "/");
        at != counters->values().end() && at->first.starts_with(name + "/"); ++at) {
     keys.push_back(at->first);
   }
   managed_.erase(name);
-  drop_retry_.erase(name);
   for (const auto& key : keys) {
     const auto removed = co_await counters->remove(key);
     if (!removed) co_return removed.error();
   }
+  co_return Result<void>();
+}
+
+aio::Task<Result<void>> Worker::forget(std::string name) {
+  const auto components = components_;
+  if (!components) co_return not_ready();
+  drop_retry_.erase(name);
+  const auto forgotten = co_await forget_counters(name);
+  if (!forgotten) co_return forgotten.error();
   const auto removed = co_await components->remove(name);
   if (!removed) co_return removed.error();
   co_return Result<void>();

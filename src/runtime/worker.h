@@ -109,10 +109,11 @@ class Worker {
   aio::Task<Result<void>> store(ComponentName name, ComponentRecord record, uint64_t replaces);
   aio::Task<Turn> take_turn(std::string name);
   aio::Task<void> apply(std::string name);
-  aio::Task<void> end_slot(std::shared_ptr<Managed> managed, unsigned index);
+  aio::Task<void> end_slots(std::shared_ptr<Managed> managed, std::vector<unsigned> indexes);
   std::shared_ptr<Managed> managed(const std::string& name);
   aio::Task<void> store_counters();
   aio::Task<void> drop_subscriptions();
+  aio::Task<Result<void>> forget_counters(std::string name);
   aio::Task<Result<void>> forget(std::string name);
   aio::Task<Result<void>> unsubscribe(const Component& component);
 

@@ -213,6 +213,14 @@ def test_a_sink_that_comes_back_goes_on_where_it_was(workshop, broker, admin, co
     producer.send(b"after")
     wait_until(lambda: len(lines(out)) == 3, "it has written")
     assert [v for v in lines(out) if "nobody" in v] == []
+    # One that reads something else is another sink: it takes over neither position nor counters.
+    assert admin.status("sinks", "f")["numWrittenToSink"] > 0
+    admin("sinks", "delete", "--name", "f")
+    assert "goes on where" not in sink(admin, "f", "u", workshop.folder / "other.jsonl")
+    admin.wait_running("sinks", "f")
+    assert admin.status("sinks", "f")["numWrittenToSink"] == 0
+    status, answer = http("GET", f"{broker.web}/admin/v2/persistent/public/default/t/subscriptions")
+    assert json.loads(answer) == []
 
 
 def test_the_subscription_of_a_deleted_sink_goes_when_its_time_is_over(workshop, connect):
