@@ -57,6 +57,23 @@ TEST(Timeout, EndsTheSlowOneAndLetsTheQuickOneThrough) {
   EXPECT_EQ(run(with_timeout(10s, "asking", quick())).value(), 7);
 }
 
+// Takes leave of somebody in the end, whatever ended its wait.
+Task<Result<int>> slow_with_an_end(bool& took_leave) {
+  (void)co_await sleep(10s);
+  co_await start_cleanup();
+  (void)co_await sleep(1ms);
+  took_leave = true;
+  co_return Error(Code::cancelled, "stopped");
+}
+
+TEST(Timeout, WhoRunsOutOfTimeStillCleansUp) {
+  bool took_leave = false;
+  const auto late = run(with_timeout(5ms, "asking", slow_with_an_end(took_leave)));
+  ASSERT_TRUE(late.has_error());
+  EXPECT_EQ(late.error().code(), Code::timeout);
+  EXPECT_TRUE(took_leave) << "cancellation was an exception";
+}
+
 Task<void> wait_for_ever(bool& ended) {
   co_await sleep(1h);
   ended = true;

@@ -96,9 +96,7 @@ std::string policy_trouble(std::string_view path, const json::value& value) {
   if (path == "autoTopicCreation") {
     const auto* type = object.if_contains("topicType");
     if (type != nullptr && !type->is_null() && *type != "non-partitioned") {
-      return "topicType: this broker makes topics without partitions by itself; partitioned ones "
-             "are "
-             "created";
+      return "topicType: by itself this broker makes topics without partitions only";
     }
   }
   return {};
@@ -319,6 +317,16 @@ aio::Task<Maybe> one_namespace(Call& call) {
     if (!body) co_return refuse(400, body.error().text());
     json::object policies;
     if (body->is_object()) policies = body->get_object();
+    for (const auto& row : kPolicies) {
+      const auto* value = policies.if_contains(row.key);
+      if (value == nullptr || value->is_null()) continue;
+      if (!fits(row.kind, *value)) {
+        co_return refuse(400,
+                         fmt::format("{}: a {} is expected", row.key, json::to_string(row.kind)));
+      }
+      if (const auto trouble = policy_trouble(row.path, *value); !trouble.empty())
+        co_return refuse(412, trouble);
+    }
     const auto written = co_await namespaces.put_namespace(name, std::move(policies));
     co_return done(written);
   }

@@ -58,6 +58,14 @@ def test_a_policy_that_cannot_be_kept_is_refused(standalone, policy, value, said
     assert status in (400, 412) and said in answer, answer
 
 
+def test_a_namespace_is_not_made_with_a_policy_that_cannot_be_kept(standalone):
+    for body, said in (({"message_ttl_in_seconds": -5}, "from 0 on"), ({"retention_policies": 7}, "object is expected"),
+                       ({"encryption_required": True}, "does not look")):
+        status, answer = ask(standalone, "PUT", "namespaces/public/odd", body)
+        assert status in (400, 412) and said in answer, answer
+    assert ask(standalone, "PUT", "namespaces/public/odd", {"message_ttl_in_seconds": None, "bundles": {"numBundles": 4}})[0] == 204
+
+
 def test_a_tenant_of_another_cluster_is_refused(standalone):
     status, answer = ask(standalone, "PUT", "tenants/far", {"allowedClusters": ["nowhere"]})
     assert status == 412 and "Clusters do not exist" in answer
