@@ -155,7 +155,6 @@ aio::Task<void> SinkInstance::pump(Lane& lane) {
     const auto entry = std::make_shared<Entry>();
     entry->lane = &lane;
     entry->life = life_;
-    entry->since = aio::Clock::now();
     entry->open = (*messages)->list.size();
     const auto records = std::make_shared<connect::Records>();
     records->topic = lane.consumer->topic();
@@ -180,19 +179,20 @@ aio::Task<void> SinkInstance::pump(Lane& lane) {
     }
     std::vector<uint32_t> all(entry->open);
     for (uint32_t i = 0; i < all.size(); ++i) all[i] = i;
-    const bool written = co_await write(batch_of(entry, std::move(all)));
+    const bool written = co_await write(entry, std::move(all));
     if (!written) co_return;
   }
 }
 
 // One write at a time; a sink that is full holds its callers here.
-aio::Task<bool> SinkInstance::write(connect::RecordBatch batch) {
+aio::Task<bool> SinkInstance::write(std::shared_ptr<Entry> entry, std::vector<uint32_t> chosen) {
   while (writing_) {
     const bool woken = co_await changed_->wait();
     if (!woken) co_return false;
   }
   writing_ = true;
-  co_await sink_->write(std::move(batch));
+  entry->writing_since = aio::Clock::now();
+  co_await sink_->write(batch_of(entry, std::move(chosen)));
   writing_ = false;
   changed_->notify();
   co_return true;
@@ -218,6 +218,7 @@ std::string SinkInstance::place(const Entry& entry, uint32_t record) const {
 void SinkInstance::settled(const std::shared_ptr<Entry>& entry, const std::vector<uint32_t>& chosen,
                            std::vector<connect::Outcome> outcomes) {
   if (entry->life != life_) return;
+  entry->writing_since.reset();
   std::vector<uint32_t> again;
   size_t ok = 0;
   unsigned most_attempts = 0;
@@ -266,7 +267,7 @@ aio::Task<void> SinkInstance::retry(std::shared_ptr<Entry> entry, std::vector<ui
   for (unsigned i = 1; i < attempts && wait < policy.retry_max; ++i) wait *= 2;
   const bool slept = co_await aio::sleep(std::min(wait, policy.retry_max));
   if (!slept) co_return;
-  const bool written = co_await write(batch_of(entry, std::move(chosen)));
+  const bool written = co_await write(entry, std::move(chosen));
   if (!written) co_return;
   --entry->lane->retrying;
   changed_->notify();
@@ -297,15 +298,14 @@ void SinkInstance::reject(const std::shared_ptr<Entry>& entry, uint32_t record, 
 
 std::string SinkInstance::dead_letter_topic() const {
   if (!component_.dead_letter_topic.empty()) return component_.dead_letter_topic;
-  // Of the unpartitioned topic; a component of another namespace carries its own names.
-  const auto topic = wire::TopicName::parse(component_.reads());
   if (component_.inputs.empty()) {
     // A pattern is no topic's name; it begins with its tenant and namespace.
     const auto parts = split(component_.topics_pattern, '/');
     return fmt::format("persistent://{}/{}/{}-{}-{}-DLQ", parts[2], parts[3], component_.tenant,
                        component_.name_space, component_.name);
   }
-  const auto base = topic->base();
+  // Of the unpartitioned topic; a component of another namespace carries its own names.
+  const auto base = wire::TopicName::parse(component_.inputs.front())->base();
   const bool at_home = base.tenant == component_.tenant && base.name_space == component_.name_space;
   const auto who =
       at_home ? component_.name
@@ -315,12 +315,10 @@ std::string SinkInstance::dead_letter_topic() const {
 
 // A pattern may fit it.
 bool SinkInstance::reads_own_dead_letters(const std::string& topic) const {
-  if (component_.inputs.empty()) {
-    const auto name = wire::TopicName::parse(topic);
-    const auto own = wire::TopicName::parse(dead_letter_topic());
-    return name && own && name->base().text() == own->base().text();
-  }
-  return false;
+  if (!component_.inputs.empty()) return false;
+  const auto name = wire::TopicName::parse(topic);
+  const auto own = wire::TopicName::parse(dead_letter_topic());
+  return name && own && name->base().text() == own->base().text();
 }
 
 aio::Task<void> SinkInstance::dead_letter(std::shared_ptr<Entry> entry, uint32_t record,
@@ -403,18 +401,18 @@ aio::Task<void> SinkInstance::watch() {
     const bool slept = co_await aio::sleep(std::chrono::seconds(1));
     if (!slept) co_return;
     for (const auto& lane : lanes_) {
-      if (lane.entries.empty()) continue;
+      if (lane.entries.empty() || !lane.entries.front()->writing_since) continue;
       auto& oldest = *lane.entries.front();
+      const auto waited = aio::Clock::now() - *oldest.writing_since;
       const auto limit = component_.write_timeout;
-      if (limit.count() > 0 && lane.retrying == 0 && aio::Clock::now() - oldest.since > limit) {
+      if (limit.count() > 0 && waited > limit) {
         end({Error(Code::timeout,
                    fmt::format("{}: no answer of the target within {} ms (timeoutMs)",
                                place(oldest, 0), limit.count())),
              false});
         co_return;
       }
-      if (oldest.alarmed) continue;
-      if (aio::Clock::now() - oldest.since < kOutcomeAlarm) continue;
+      if (oldest.alarmed || waited < kOutcomeAlarm) continue;
       oldest.alarmed = true;
       log::warn(label(), "{} has waited {} s for the target; {} records are in flight",
                 place(oldest, 0),

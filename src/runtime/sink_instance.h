@@ -26,7 +26,8 @@ class SinkInstance : public Instance {
     std::shared_ptr<const connect::Records> records;
     size_t open = 0;  // records without a final outcome
     size_t bytes = 0;
-    aio::TimePoint since;
+    // When the write under way began; there is none after an outcome, until the next try.
+    std::optional<aio::TimePoint> writing_since;
     bool alarmed = false;
     std::map<uint32_t, unsigned> attempts;  // of records that were tried again
   };
@@ -46,7 +47,7 @@ class SinkInstance : public Instance {
   aio::Task<void> discover();
   aio::Task<void> pump(Lane& lane);
   aio::Task<void> watch();
-  aio::Task<bool> write(connect::RecordBatch batch);
+  aio::Task<bool> write(std::shared_ptr<Entry> entry, std::vector<uint32_t> chosen);
   aio::Task<void> finish_up();
   aio::Task<void> confirm_acks();
   connect::RecordBatch batch_of(const std::shared_ptr<Entry>& entry, std::vector<uint32_t> chosen);

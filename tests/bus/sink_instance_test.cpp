@@ -18,6 +18,7 @@ struct Script {
   std::vector<std::string> seen;
   bool holds = false;  // batches are kept, without an outcome
   std::vector<connect::RecordBatch> held;
+  bool stuck = false;  // a write does not return
   int opened = 0;
   int closed = 0;
 };
@@ -30,6 +31,10 @@ class ScriptedSink : public connect::Sink {
     co_return script->on_open ? script->on_open() : Result<void>();
   }
   aio::Task<void> write(connect::RecordBatch batch) override {
+    if (script->stuck) {
+      (void)co_await aio::sleep(1h);
+      co_return;
+    }
     if (script->holds) {
       script->held.push_back(std::move(batch));
       co_return;
@@ -326,6 +331,25 @@ TEST_F(SinkInstances, ATargetThatDoesNotAnswerInTimeIsOpenedAgain) {
   EXPECT_EQ(status.counters.written, 5u);
   ASSERT_EQ(status.failures.size(), 1u);
   EXPECT_NE(status.failures[0].text.find("within 50 ms (timeoutMs)"), std::string::npos);
+}
+
+TEST_F(SinkInstances, ASecondTryHasItsDeadlineToo) {
+  script_.on_record = [&](connect::RecordBatch& batch, size_t i) {
+    if (script_.opened > 1) {
+      batch.ok(i);
+      return;
+    }
+    batch.fail(i, Verdict::retry, Error(Code::unavailable, "not now"));
+    script_.stuck = true;  // the next try
+  };
+  script_.on_open = [&]() -> Result<void> {
+    script_.stuck = false;
+    return {};
+  };
+  component_.write_timeout = 50ms;
+  const auto status = run_instance(1, [](const auto& s) { return s.counters.written == 1; });
+  EXPECT_EQ(script_.opened, 2);
+  EXPECT_EQ(status.counters.written, 1u);
 }
 
 TEST_F(SinkInstances, APatternReadsWhatFitsItButNotItsOwnDeadLetters) {
