@@ -386,6 +386,7 @@ aio::Task<Result<void>> Broker::remove(std::string name) {
     records_.erase(known);
     shared_.store.trim(id, UINT64_MAX);
     result = co_await write_through(shared_.store, std::move(changes));
+    if (result) result = co_await namespaces_.put_properties(name, {});
   }
   leaving_.erase(name);
   co_return result;

@@ -12,6 +12,7 @@ namespace json = boost::json;
 constexpr std::string_view kTenantPrefix = "tenant/";
 constexpr std::string_view kNamespacePrefix = "namespace/";
 constexpr std::string_view kPartitionsPrefix = "partitions/";
+constexpr std::string_view kPropertiesPrefix = "properties/";
 
 std::string key_of(std::string_view prefix, std::string_view name) {
   return std::string(prefix) + std::string(name);
@@ -77,6 +78,13 @@ Result<void> Namespaces::load() {
   if (!partitioned) return partitioned.error();
   for (const auto& [key, text] : *partitioned) {
     partitioned_[key.substr(kPartitionsPrefix.size())] = std::atoi(text.c_str());
+  }
+  const auto properties = store_.scan(kPropertiesPrefix);
+  if (!properties) return properties.error();
+  for (const auto& [key, text] : *properties) {
+    auto object = parse(key, text);
+    if (!object) return object.error();
+    properties_[key.substr(kPropertiesPrefix.size())] = std::move(*object);
   }
   if (!tenants_.empty()) return {};
   const json::object info{{"adminRoles", json::array()},
@@ -219,6 +227,25 @@ aio::Task<Result<void>> Namespaces::put_partitions(std::string topic, int count)
 aio::Task<Result<void>> Namespaces::remove_partitions(std::string topic) {
   const auto written = co_await write(key_of(kPartitionsPrefix, topic), std::nullopt);
   if (written) partitioned_.erase(topic);
+  co_return written;
+}
+
+json::object Namespaces::properties(const std::string& topic) const {
+  const auto known = properties_.find(topic);
+  return known == properties_.end() ? json::object() : known->second;
+}
+
+aio::Task<Result<void>> Namespaces::put_properties(std::string topic, json::object properties) {
+  if (properties.empty() && !properties_.contains(topic)) co_return Result<void>();
+  std::optional<std::string> text;
+  if (!properties.empty()) text = json::serialize(properties);
+  const auto written = co_await write(key_of(kPropertiesPrefix, topic), std::move(text));
+  if (!written) co_return written;
+  if (properties.empty()) {
+    properties_.erase(topic);
+  } else {
+    properties_[topic] = std::move(properties);
+  }
   co_return written;
 }
 

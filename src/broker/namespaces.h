@@ -76,6 +76,11 @@ class Namespaces {
   aio::Task<Result<void>> put_partitions(std::string topic, int count);
   aio::Task<Result<void>> remove_partitions(std::string topic);
 
+  // ---- properties that users gave a topic, by its full name; texts
+  boost::json::object properties(const std::string& topic) const;
+  // Empty: it has none any more.
+  aio::Task<Result<void>> put_properties(std::string topic, boost::json::object properties);
+
  private:
   aio::Task<Result<void>> write(std::string key, std::optional<std::string> value);
 
@@ -84,6 +89,7 @@ class Namespaces {
   std::map<std::string, boost::json::object> tenants_;
   std::map<std::string, boost::json::object> namespaces_;
   std::map<std::string, int> partitioned_;
+  std::map<std::string, boost::json::object> properties_;
 };
 
 // Waits on `executor` (the caller's) until the changes are durable.

@@ -209,10 +209,20 @@ aio::Task<Maybe> on_subscription(Call& call, const wire::TopicName& name) {
   co_return last;
 }
 
+bool all_texts(const json::object& object) {
+  return std::all_of(object.begin(), object.end(),
+                     [](const auto& property) { return property.value().is_string(); });
+}
+
 aio::Task<Maybe> on_partitions(Call& call, const wire::TopicName& name) {
   auto& namespaces = call.broker.namespaces();
   const int present = call.broker.partitions(name);
-  if (call.get()) co_return answer(json::object{{"partitions", present}, {"deleted", false}});
+  if (call.get()) {
+    json::object shown{{"partitions", present}, {"deleted", false}};
+    auto properties = namespaces.properties(name.text());
+    if (present > 0 && !properties.empty()) shown["properties"] = std::move(properties);
+    co_return answer(shown);
+  }
   if (call.del()) {
     if (present == 0)
       co_return refuse(
@@ -225,6 +235,8 @@ aio::Task<Maybe> on_partitions(Call& call, const wire::TopicName& name) {
     }
     const auto forgotten = co_await namespaces.remove_partitions(name.text());
     if (!forgotten) co_return done(forgotten);
+    const auto without = co_await namespaces.put_properties(name.text(), {});
+    if (!without) co_return done(without);
     for (int i = 0; i < present; ++i) {
       const std::string partition = name.partition_of(i).text();
       if (!call.broker.known(partition)) continue;
@@ -237,8 +249,16 @@ aio::Task<Maybe> on_partitions(Call& call, const wire::TopicName& name) {
   if (!body) co_return refuse(400, body.error().text());
   boost::system::error_code error;
   // A bare number, as a text from some clients, or {"partitions": n, "properties": …}.
-  if (body->is_object() && body->get_object().contains("partitions"))
+  json::object properties;
+  if (body->is_object() && body->get_object().contains("partitions")) {
+    if (const auto* given = body->get_object().if_contains("properties");
+        given && !given->is_null()) {
+      if (!given->is_object() || !all_texts(given->get_object()))
+        co_return refuse(400, "properties: a map of texts is expected");
+      properties = given->get_object();
+    }
     *body = json::value(body->get_object().at("partitions"));
+  }
   const int count = body->is_number() ? body->to_number<int>(error)
                     : body->is_string()
                         ? static_cast<int>(std::min<uint64_t>(
@@ -268,6 +288,11 @@ aio::Task<Maybe> on_partitions(Call& call, const wire::TopicName& name) {
       }
     }
   }
+  // Before the topic is there, so that it never is without them.
+  if (!properties.empty()) {
+    const auto kept = co_await namespaces.put_properties(name.text(), std::move(properties));
+    if (!kept) co_return done(kept);
+  }
   const auto written = co_await namespaces.put_partitions(name.text(), count);
   if (!written) co_return done(written);
   for (int i = present; i < count && !subscriptions.empty(); ++i) {
@@ -284,14 +309,50 @@ aio::Task<Maybe> on_partitions(Call& call, const wire::TopicName& name) {
   co_return no_content();
 }
 
+// Of a topic, partitioned or not: all are shown, some are set or one is taken out (?key=…).
+aio::Task<Maybe> on_properties(Call& call, const wire::TopicName& name) {
+  auto& namespaces = call.broker.namespaces();
+  const std::string text = name.text();
+  if (!call.broker.known(text) && call.broker.partitions(name) == 0)
+    co_return refuse(404, fmt::format("Topic {} not found", text));
+  auto properties = namespaces.properties(text);
+  if (call.get()) co_return answer(properties);
+  if (call.put()) {
+    const auto body = call.body();
+    if (!body) co_return refuse(400, body.error().text());
+    if (!body->is_object() || !all_texts(body->get_object()))
+      co_return refuse(400, "properties: a map of texts is expected");
+    for (const auto& [key, value] : body->get_object()) properties[key] = value;
+  } else if (call.del()) {
+    const auto key = call.query.find("key");
+    if (key == call.query.end()) co_return refuse(400, "?key= says which property goes");
+    properties.erase(key->second);
+  } else {
+    co_return refuse(405, call.request.method + " is not possible here");
+  }
+  const auto kept = co_await namespaces.put_properties(text, std::move(properties));
+  co_return done(kept);
+}
+
 aio::Task<Maybe> on_topic(Call& call, const wire::TopicName& name) {
   const std::string text = name.text();
   if (call.parts.size() == 6) {
     if (call.put()) {
       if (call.broker.known(text) || call.broker.partitions(name) > 0)
         co_return refuse(409, "This topic already exists");
+      json::object properties;
+      if (!call.request.body.empty()) {
+        const auto body = call.body();
+        if (!body) co_return refuse(400, body.error().text());
+        const bool fits = body->is_null() || (body->is_object() && all_texts(body->get_object()));
+        if (!fits) co_return refuse(400, "properties: a map of texts is expected");
+        if (body->is_object()) properties = body->get_object();
+      }
       const auto made = call.broker.create(text);
       if (made) co_return refuse(500, made->message);
+      const auto kept =
+          co_await call.broker.namespaces().put_properties(text, std::move(properties));
+      if (!kept) co_return done(kept);
       co_return no_content();
     }
     if (call.del()) {
@@ -308,6 +369,10 @@ aio::Task<Maybe> on_topic(Call& call, const wire::TopicName& name) {
   const std::string& what = call.parts[6];
   if (what == "partitions" && call.parts.size() == 7) {
     const auto answered = co_await on_partitions(call, name);
+    co_return answered;
+  }
+  if (what == "properties" && call.parts.size() == 7) {
+    const auto answered = co_await on_properties(call, name);
     co_return answered;
   }
   if (what == "subscription" && call.parts.size() >= 8) {

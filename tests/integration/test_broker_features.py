@@ -195,6 +195,25 @@ def test_partitioned_topics(standalone, connect, topic):
     assert admin(standalone, "GET", f"{path}/partitions") == (200, {"partitions": 0, "deleted": False})
 
 
+def test_properties_of_topics(standalone, topic):
+    path = path_of(topic)
+    asked = {"partitions": 2, "properties": {"owner": "data", "tier": "1"}}
+    assert admin(standalone, "PUT", f"{path}/partitions", {"partitions": 2, "properties": {"tier": 1}})[0] == 400
+    assert admin(standalone, "PUT", f"{path}/partitions", asked)[0] == 204
+    assert admin(standalone, "GET", f"{path}/partitions") == (200, {**asked, "deleted": False})
+    assert admin(standalone, "PUT", f"{path}/properties", {"tier": "2", "colour": "blue"})[0] == 204
+    assert admin(standalone, "DELETE", f"{path}/properties?key=owner")[0] == 204
+    assert admin(standalone, "GET", f"{path}/properties") == (200, {"tier": "2", "colour": "blue"})
+    assert admin(standalone, "DELETE", f"{path}/partitions")[0] == 204
+    assert admin(standalone, "GET", f"{path}/properties")[0] == 404
+    # One without partitions has them too, and they go with it.
+    assert admin(standalone, "PUT", path, {"owner": "data"})[0] == 204
+    assert admin(standalone, "GET", f"{path}/properties") == (200, {"owner": "data"})
+    assert admin(standalone, "DELETE", path)[0] == 204
+    assert admin(standalone, "PUT", path)[0] == 204
+    assert admin(standalone, "GET", f"{path}/properties") == (200, {})
+
+
 def test_a_pattern_finds_its_topics(standalone, connect, topic):
     client = connect(standalone.url)
     base = topic.rsplit("/", 1)[-1]
