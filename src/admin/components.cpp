@@ -67,7 +67,8 @@ json::array failures(const runtime::Status& status) {
 }
 
 // Pulsar's fields, and ours in an object of their own.
-json::object show(Kind kind, const runtime::Status& status, const std::string& worker) {
+json::object show(Kind kind, const runtime::InstanceStatus& instance) {
+  const auto& status = instance.status;
   const bool sink = kind == Kind::sink;
   const auto& counters = status.counters;
   json::object out{{"running", status.state == runtime::State::running},
@@ -80,7 +81,7 @@ json::object show(Kind kind, const runtime::Status& status, const std::string& w
   out[sink ? "latestSinkExceptions" : "latestSourceExceptions"] = failures(status);
   out[sink ? "numWrittenToSink" : "numWritten"] = counters.written;
   out["lastReceivedTime"] = status.last_received_ms;
-  out["workerId"] = worker;
+  out["workerId"] = instance.worker;
   out["hulse"] = json::object{{"state", runtime::to_string(status.state)},
                               {"reason", status.reason},
                               {"received", counters.received},
@@ -97,20 +98,18 @@ Answer show_status(const Call& call, Kind kind, ComponentName name,
                    std::optional<unsigned> instance) {
   const auto all = co_await call.worker.status(kind, name);
   if (!all) co_return refuse(all.error());
-  const auto& worker = call.worker.options().id;
   if (instance) {
     if (*instance >= all->size()) {
       co_return refuse(400, fmt::format("there is no instance {}: there are {}, counted from 0",
                                         *instance, all->size()));
     }
-    co_return answer(show(kind, (*all)[*instance].status, worker));
+    co_return answer(show(kind, (*all)[*instance]));
   }
   size_t running = 0;
   json::array instances;
   for (const auto& one : *all) {
     running += one.status.state == runtime::State::running ? 1 : 0;
-    instances.push_back(
-        json::object{{"instanceId", one.index}, {"status", show(kind, one.status, worker)}});
+    instances.push_back(json::object{{"instanceId", one.index}, {"status", show(kind, one)}});
   }
   co_return answer(json::object{
       {"numInstances", all->size()}, {"numRunning", running}, {"instances", std::move(instances)}});

@@ -37,9 +37,8 @@ bool serves(std::string_view path) {
          path.starts_with("/admin/v2/worker/") || path.starts_with("/admin/v2/worker-stats/");
 }
 
-aio::Task<aio::HttpResponse> handle(runtime::Worker& worker, Address address,
-                                    aio::HttpRequest request) {
-  Call call(worker, address, request);
+aio::Task<aio::HttpResponse> handle(runtime::Worker& worker, aio::HttpRequest request) {
+  Call call(worker, request);
   // A script that starts the server goes on at once.
   co_await worker.wait_ready();
   auto answered = co_await handle_components(call);

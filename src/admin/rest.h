@@ -9,18 +9,11 @@
 
 namespace hulse::admin {
 
-// Where this worker answers, for those who ask for the cluster.
-struct Address {
-  std::string host;
-  uint16_t port = 0;
-};
-
 // Whether the path is one of these.
 bool serves(std::string_view path);
 
 // On the worker's strand. Whoever calls it has checked that the caller may.
-aio::Task<aio::HttpResponse> handle(runtime::Worker& worker, Address address,
-                                    aio::HttpRequest request);
+aio::Task<aio::HttpResponse> handle(runtime::Worker& worker, aio::HttpRequest request);
 
 // The metrics of every instance in Prometheus' text format: Apache Pulsar's names and labels, and
 // what those do not say. On the worker's strand.

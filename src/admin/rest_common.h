@@ -17,11 +17,9 @@ using aio::refuse;
 
 // A request taken apart, and what it is about. Lives while it is answered.
 struct Call : aio::RestCall {
-  Call(runtime::Worker& of, const Address& at, const aio::HttpRequest& from)
-      : RestCall(from), worker(of), address(at) {}
+  Call(runtime::Worker& of, const aio::HttpRequest& from) : RestCall(from), worker(of) {}
 
   runtime::Worker& worker;
-  const Address& address;
 };
 
 using Answer = aio::Task<std::optional<aio::HttpResponse>>;

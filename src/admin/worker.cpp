@@ -1,4 +1,4 @@
-// /admin/v2/worker and /admin/v2/worker-stats: this process is the cluster.
+// /admin/v2/worker and /admin/v2/worker-stats: the workers of the bus, and what runs where.
 #include "admin/rest_common.h"
 
 namespace hulse::admin {
@@ -11,24 +11,36 @@ Answer handle_worker(Call& call) {
     co_return std::nullopt;
   }
   if (call.parts[2] != "worker") co_return std::nullopt;
-  const json::object self{{"workerId", call.worker.options().id},
-                          {"workerHostname", call.address.host},
-                          {"port", call.address.port}};
-  if (call.get() && call.is(3, {"cluster"})) co_return answer(json::array{self});
-  if (call.get() && call.is(3, {"cluster", "leader"})) co_return answer(self);
+  const auto show = [](const runtime::Member& member) {
+    return json::object{
+        {"workerId", member.id}, {"workerHostname", member.host}, {"port", member.port}};
+  };
+  const auto leader = call.worker.leader();
+  if (call.get() && call.is(3, {"cluster"})) {
+    json::array members;
+    for (const auto& member : call.worker.members()) members.push_back(show(member));
+    co_return answer(members);
+  }
+  if (call.get() && call.is(3, {"cluster", "leader"})) {
+    if (!leader) co_return refuse(503, "no worker leads yet; please retry again");
+    co_return answer(show(*leader));
+  }
   if (call.get() && call.is(3, {"cluster", "leader", "ready"})) {
-    if (call.worker.ready()) co_return answer(true);
+    if (call.worker.ready() && leader) co_return answer(true);
     co_return refuse(503, "Leader not yet ready. Please retry again");
   }
   if (call.get() && call.is(3, {"assignments"})) {
-    json::array running;
-    for (const auto& name : call.worker.assigned()) running.emplace_back(name);
-    if (running.empty()) co_return answer(json::object());
-    co_return answer(json::object{{call.worker.options().id, std::move(running)}});
+    json::object out;
+    for (const auto& [worker, instances] : call.worker.assignments()) {
+      json::array list;
+      for (const auto& name : instances) list.emplace_back(name);
+      out[worker] = std::move(list);
+    }
+    co_return answer(out);
   }
   if (call.get() && call.is(3, {"connectors"}))
     co_return answer(connector_definitions(std::nullopt));
-  if (call.put() && call.is(3, {"rebalance"})) co_return no_content();  // one worker is in balance
+  if (call.put() && call.is(3, {"rebalance"})) co_return no_content();  // the leader keeps them so
   co_return std::nullopt;
 }
 

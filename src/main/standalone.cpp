@@ -208,7 +208,9 @@ class Standalone {
   aio::Task<void> start_worker() {
     runtime::WorkerOptions options;
     const std::string host = advertised_host(options_);
-    options.id = fmt::format("c-standalone-fw-{}-{}", host, web_->endpoint().port());
+    options.host = host;
+    options.port = web_->endpoint().port();
+    options.id = fmt::format("c-standalone-fw-{}-{}", host, options.port);
     options.client.service_url = broker_->service_url();
     options.subscription_grace = options_.subscription_grace;
     if (options_.authentication) {
@@ -243,10 +245,7 @@ class Standalone {
                                   .body = R"({"reason":"starting; please retry again"})",
                                   .content_type = "application/json"};
     }
-    const auto endpoint = web_->endpoint();
-    co_return co_await aio::on(
-        worker_strand_,
-        admin::handle(*worker_, {options_.host, endpoint.port()}, std::move(request)));
+    co_return co_await aio::on(worker_strand_, admin::handle(*worker_, std::move(request)));
   }
 
   // On the broker's strand, where topics can be looked at.

@@ -9,8 +9,11 @@
 
 namespace hulse::runtime {
 
-// The key `bus-id` of the key-value topic persistent://public/functions/hulse-state; written if it
-// is not there. Of several writers at once the first one in the topic counts for all.
-aio::Task<Result<std::string>> bus_id(client::Client& client);
+// Where Pulsar keeps what its own workers remember.
+inline constexpr const char* kStateNamespace = "public/functions";
+
+// The key `bus-id` of the key-value topic `hulse-state` of that namespace; written if it is not
+// there. Of several writers at once the first one in the topic counts for all.
+aio::Task<Result<std::string>> bus_id(client::Client& client, std::string name_space);
 
 }  // namespace hulse::runtime

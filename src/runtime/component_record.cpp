@@ -1,6 +1,7 @@
 #include "runtime/component_record.h"
 
 #include <boost/json.hpp>
+#include <charconv>
 
 namespace hulse::runtime {
 namespace {
@@ -42,6 +43,9 @@ std::string ComponentRecord::encode() const {
   json::array instances;
   for (const unsigned index : stopped) instances.emplace_back(index);
   out["stopped"] = std::move(instances);
+  json::object again;
+  for (const auto& [index, count] : restarts) again[std::to_string(index)] = count;
+  if (!again.empty()) out["restarts"] = std::move(again);
   if (drop_subscription_ms) out["dropSubscriptionMs"] = *drop_subscription_ms;
   return json::serialize(out);
 }
@@ -73,27 +77,71 @@ Result<ComponentRecord> ComponentRecord::decode(std::string_view text) {
       record.stopped.insert(static_cast<unsigned>(index.get_int64()));
     }
   }
+  if (const auto* again = object->if_contains("restarts"); again && again->is_object()) {
+    for (const auto& [index, count] : again->get_object()) {
+      unsigned which = 0;
+      const auto [end, failed] = std::from_chars(index.data(), index.data() + index.size(), which);
+      boost::system::error_code error;
+      const auto times = count.to_number<uint64_t>(error);
+      if (failed != std::errc() || end != index.data() + index.size() || error) return damaged;
+      record.restarts[which] = times;
+    }
+  }
   return record;
 }
 
-std::string encode_counters(const Counters& counters) {
-  json::object out{{"v", kVersion}};
-  for (const auto& [name, member] : kCounters) out[name] = counters.*member;
+std::string InstanceRecord::encode() const {
+  json::object out{{"v", kVersion},           {"worker", worker},
+                   {"ended", ended},          {"state", to_string(status.state)},
+                   {"reason", status.reason}, {"lastReceivedMs", status.last_received_ms}};
+  for (const auto& [name, member] : kCounters) out[name] = status.counters.*member;
+  json::array failures;
+  for (const auto& failure : status.failures)
+    failures.push_back(json::object{{"text", failure.text}, {"atMs", failure.at_ms}});
+  out["lastFailures"] = std::move(failures);
   return json::serialize(out);
 }
 
-Result<Counters> decode_counters(std::string_view text) {
+Result<InstanceRecord> InstanceRecord::decode(std::string_view text) {
   const auto object = parse(text);
   if (!object) return object.error();
-  Counters counters;
+  const Error damaged(Code::corrupt, fmt::format("a damaged record: {}", text.substr(0, 100)));
+  InstanceRecord record;
+  // Records of the first versions hold counters only.
+  const auto text_of = [](const json::object& from, std::string_view key) {
+    const auto* value = from.if_contains(key);
+    return value != nullptr && value->is_string() ? std::string(value->get_string())
+                                                  : std::string();
+  };
+  const auto number_of = [](const json::object& from, std::string_view key) {
+    const auto* value = from.if_contains(key);
+    return value != nullptr && value->is_int64() ? value->get_int64() : 0;
+  };
+  record.worker = text_of(*object, "worker");
+  const auto* ended = object->if_contains("ended");
+  record.ended = ended == nullptr || !ended->is_bool() || ended->get_bool();
+  const auto state = text_of(*object, "state");
+  for (const State each : kStates) {
+    if (to_string(each) == state) record.status.state = each;
+  }
+  record.status.reason = text_of(*object, "reason");
+  record.status.last_received_ms = number_of(*object, "lastReceivedMs");
   for (const auto& [name, member] : kCounters) {
     const auto* value = object->if_contains(name);
     if (value == nullptr) continue;
     boost::system::error_code error;
-    counters.*member = value->to_number<uint64_t>(error);
-    if (error) return Error(Code::corrupt, fmt::format("a damaged record: {}", text));
+    record.status.counters.*member = value->to_number<uint64_t>(error);
+    if (error) return damaged;
   }
-  return counters;
+  const auto* failures = object->if_contains("lastFailures");
+  if (failures != nullptr && failures->is_array()) {
+    for (const auto& failure : failures->get_array()) {
+      if (!failure.is_object()) return damaged;
+      record.status.failures.push_back(
+          {text_of(failure.get_object(), "text"), number_of(failure.get_object(), "atMs")});
+    }
+  }
+  return record;
 }
 
 }  // namespace hulse::runtime

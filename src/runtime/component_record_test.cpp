@@ -14,6 +14,7 @@ TEST(ComponentRecord, ComesBackAsItWas) {
   record.created_ms = 5;
   record.modified_ms = 6;
   record.stopped = {0, 7};
+  record.restarts = {{1, 3}};
   record.drop_subscription_ms = 9;
   const auto read = ComponentRecord::decode(record.encode());
   ASSERT_TRUE(read) << read.error().text();
@@ -21,6 +22,7 @@ TEST(ComponentRecord, ComesBackAsItWas) {
   EXPECT_EQ(read->kind, record.kind);
   EXPECT_EQ(read->config, record.config);
   EXPECT_EQ(read->stopped, record.stopped);
+  EXPECT_EQ(read->restarts, record.restarts);
   EXPECT_EQ(read->drop_subscription_ms, 9);
 }
 
@@ -36,15 +38,31 @@ TEST(ComponentRecord, DamageAndLaterVersionsAreToldApart) {
   EXPECT_NE(later.error().text().find("another version"), std::string::npos);
 }
 
-TEST(ComponentRecord, CountersComeBackAsTheyWere) {
-  Counters counters;
-  counters.received = 1;
-  counters.written = 1ull << 60;
-  counters.failures = 3;
-  const auto read = decode_counters(encode_counters(counters));
+TEST(InstanceRecord, ComesBackAsItWas) {
+  InstanceRecord record;
+  record.worker = "w1";
+  record.ended = false;
+  record.status.state = State::retrying;
+  record.status.reason = "the target is away";
+  record.status.counters.received = 1;
+  record.status.counters.written = 1ull << 60;
+  record.status.counters.failures = 3;
+  record.status.failures = {{"no", 5}, {"no again", 6}};
+  record.status.last_received_ms = 7;
+  const auto read = InstanceRecord::decode(record.encode());
   ASSERT_TRUE(read) << read.error().text();
-  EXPECT_EQ(*read, counters);
-  EXPECT_FALSE(decode_counters("{\"v\":1,\"received\":-4}"));
+  EXPECT_EQ(read->worker, "w1");
+  EXPECT_FALSE(read->ended);
+  EXPECT_EQ(read->status, record.status);
+  EXPECT_FALSE(InstanceRecord::decode("{\"v\":1,\"received\":-4}"));
+}
+
+TEST(InstanceRecord, ThatHasCountersOnlyIsNobodys) {
+  const auto read = InstanceRecord::decode(R"({"v":1,"received":4,"inFlight":1})");
+  ASSERT_TRUE(read) << read.error().text();
+  EXPECT_TRUE(read->ended);
+  EXPECT_EQ(read->worker, "");
+  EXPECT_EQ(read->status.counters.received, 4u);
 }
 
 }  // namespace

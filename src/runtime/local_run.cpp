@@ -22,7 +22,7 @@ aio::Task<Result<std::string>> reach(client::Options options) {
                     "another with --broker-service-url",
                     options.service_url, connected.error().text()));
   } else {
-    id = co_await bus_id(**client);
+    id = co_await bus_id(**client, kStateNamespace);
   }
   co_await (*client)->stop();
   co_return id;

@@ -10,6 +10,9 @@ namespace hulse::runtime {
 
 enum class State { starting, running, retrying, failed, stopped };
 
+inline constexpr State kStates[] = {State::starting, State::running, State::retrying, State::failed,
+                                    State::stopped};
+
 inline std::string_view to_string(State state) {
   switch (state) {
     case State::starting: return "starting";
@@ -41,6 +44,8 @@ struct Counters {
 struct Failure {
   std::string text;
   int64_t at_ms = 0;  // milliseconds since 1970
+
+  bool operator==(const Failure&) const = default;
 };
 
 struct Status {
@@ -49,6 +54,8 @@ struct Status {
   Counters counters;
   std::deque<Failure> failures;  // the last ten
   int64_t last_received_ms = 0;  // milliseconds since 1970; 0: never
+
+  bool operator==(const Status&) const = default;
 };
 
 }  // namespace hulse::runtime

@@ -1,8 +1,16 @@
-// Worker: the sources and sinks of a bus, managed. What it remembers lies on topics of the bus, so
-// that it is all there again after a kill.
+// Worker: runs sources and sinks of a bus, and manages them together with the other workers of that
+// bus. What they remember lies on topics, so that it is all there again after a kill, and for
+// whoever takes over.
 //
-//   persistent://public/functions/hulse-components   tenant/namespace/name → ComponentRecord
-//   persistent://public/functions/hulse-instances    tenant/namespace/name/index → counters
+//   persistent://NAMESPACE/hulse-components    tenant/namespace/name → ComponentRecord
+//   persistent://NAMESPACE/hulse-assignments   tenant/namespace/name → Placement (placement.h)
+//   persistent://NAMESPACE/hulse-instances     tenant/namespace/name/index → InstanceRecord
+//   persistent://NAMESPACE/hulse-workers       who there is (members.h)
+//
+// Any worker takes orders; the leading one places the instances. Each worker runs what is placed
+// with it. An instance belongs to the worker its record names: another one starts it only when that
+// one has ended it or is dead, and by then writing the record; the former one's next record is
+// refused, by which it learns that it is not the owner any more.
 //
 // Functions, sources and sinks of a namespace share their names, as in Pulsar.
 #pragma once
@@ -19,14 +27,23 @@
 #include "aio/threads.h"
 #include "client/client.h"
 #include "client/key_value_topic.h"
+#include "runtime/bus_id.h"
 #include "runtime/component_record.h"
 #include "runtime/instance.h"
+#include "runtime/members.h"
+#include "runtime/placement.h"
 
 namespace hulse::runtime {
 
 struct WorkerOptions {
   client::Options client;
-  std::string id;  // "c-standalone-fw-localhost-8080"
+  std::string id;    // "c-standalone-fw-localhost-8080"
+  std::string host;  // where its REST answers, for the others
+  uint16_t port = 0;
+  std::string name_space = kStateNamespace;  // of the topics above
+  // See members.h.
+  aio::Duration beat = std::chrono::seconds(2);
+  aio::Duration silence = std::chrono::seconds(6);
   // How long the subscription of a deleted sink waits for the sink to come back.
   std::chrono::milliseconds subscription_grace = std::chrono::hours(1);
 };
@@ -42,6 +59,7 @@ struct ComponentName {
 struct InstanceStatus {
   unsigned index = 0;
   Status status;
+  std::string worker;  // that runs it; empty: none yet
 };
 
 enum class Verb { start, stop, restart };
@@ -80,20 +98,31 @@ class Worker {
   Result<std::vector<std::string>> list(connect::Kind kind, const std::string& tenant,
                                         const std::string& name_space) const;
   aio::Task<Result<std::vector<InstanceStatus>>> status(connect::Kind kind, ComponentName name);
-  // Every instance of every component.
+  // Every instance that runs here.
   struct Everything {
     ComponentName name;
     connect::Kind kind = connect::Kind::sink;
     InstanceStatus instance;
   };
   aio::Task<std::vector<Everything>> everything();
-  // "tenant/namespace/name:0" of every instance this worker runs.
-  std::vector<std::string> assigned() const;
+  // "tenant/namespace/name:0" of every instance, by its worker.
+  std::map<std::string, std::vector<std::string>> assignments() const;
+  // The workers that are alive, and the one that leads.
+  std::vector<Member> members() const;
+  std::optional<Member> leader() const;
+  // Why it works no more and will not again: another one goes by its id.
+  const std::optional<Error>& superseded() const { return superseded_; }
 
  private:
   struct Slot;
   struct Managed;
   class Turn;
+  // What the records of a component and its placement were when it was brought in line.
+  struct Applied {
+    uint64_t component = 0;  // versions; 0: none
+    uint64_t placement = 0;
+    bool operator==(const Applied&) const = default;
+  };
   struct Found {
     ComponentRecord record;
     uint64_t version = 0;
@@ -103,17 +132,44 @@ class Worker {
   aio::Task<Result<void>> load();
   aio::Task<void> look_after();
   aio::Task<void> unload();
+  std::string topic(std::string_view name) const;
 
+  // worker.cpp: what runs here
+  aio::Task<void> follow(std::shared_ptr<client::KeyValueTopic> topic);
+  aio::Task<void> follow_members(std::shared_ptr<Members> members);
+  aio::Task<void> watch();
+  void bring_in_line();
+  aio::Task<void> apply_in_turn(std::string name);
+  aio::Task<void> apply(std::string name);
+  bool awaiting() const;
+  Applied versions_of(const std::string& name) const;
+  bool may_start(const std::string& name, unsigned index, const Managed& managed) const;
+  aio::Task<void> serve(std::shared_ptr<Managed> managed, std::shared_ptr<Slot> slot,
+                        std::string name, unsigned index);
+  aio::Task<bool> take_over(std::shared_ptr<Managed> managed, std::string name, unsigned index);
+  aio::Task<void> end_slots(std::shared_ptr<Managed> managed, std::string name,
+                            std::vector<unsigned> indexes);
+  aio::Task<void> store_statuses();
+  aio::Task<bool> store_status(std::shared_ptr<Managed> managed, std::string name, unsigned index);
+  Result<InstanceRecord> instance_record(const std::string& name, unsigned index) const;
+
+  // worker_lead.cpp: what the leader does
+  aio::Task<void> lead();
+  aio::Task<void> assign();
+  aio::Task<void> drop_subscriptions();
+  aio::Task<void> forget_orphans();
+
+  // worker_commands.cpp
   Error not_ready() const;
   Result<Found> find(connect::Kind kind, const ComponentName& name, bool for_update) const;
-  aio::Task<Result<void>> store(ComponentName name, ComponentRecord record, uint64_t replaces);
+  aio::Task<Result<uint64_t>> store(ComponentName name, ComponentRecord record, uint64_t replaces);
+  aio::Task<void> wait_applied(std::string name, uint64_t version);
+  bool ended_everywhere(const std::string& name) const;
+  aio::Task<bool> wait_ended(std::string name);
   aio::Task<Turn> take_turn(std::string name);
-  aio::Task<void> apply(std::string name);
-  aio::Task<void> end_slots(std::shared_ptr<Managed> managed, std::vector<unsigned> indexes);
   std::shared_ptr<Managed> managed(const std::string& name);
-  aio::Task<void> store_counters();
-  aio::Task<void> drop_subscriptions();
-  aio::Task<Result<void>> forget_counters(std::string name);
+  Placement placement_of(const std::string& name) const;
+  aio::Task<Result<void>> forget_instances(std::string name);
   aio::Task<Result<void>> forget(std::string name);
   aio::Task<Result<void>> unsubscribe(const Component& component);
 
@@ -128,8 +184,20 @@ class Worker {
   // When to try again to drop the subscription of a deleted sink, after it could not be.
   std::map<std::string, aio::Clock::time_point> drop_retry_;
   std::optional<Error> trouble_;  // why it is not ready
-  std::shared_ptr<client::KeyValueTopic> components_;
-  std::shared_ptr<client::KeyValueTopic> counters_topic_;
+  std::optional<Error> superseded_;
+  // What it remembers with; closed at the end of unload().
+  struct Remembered {
+    std::shared_ptr<client::KeyValueTopic> components;
+    std::shared_ptr<client::KeyValueTopic> assignments;
+    std::shared_ptr<client::KeyValueTopic> instances;
+    std::vector<std::shared_ptr<client::KeyValueTopic>> all() const;  // that are open
+  };
+  Remembered remembered_;
+  std::shared_ptr<client::KeyValueTopic> components_;  // while components can be managed
+  std::shared_ptr<Members> members_;
+  std::unique_ptr<aio::Gate> work_;  // what is done from load to unload
+  uint64_t news_ = 0;                // grows when one of the topics or the members have changed
+  bool leads_ = false;               // has begun to
   // Shared: whoever waits in the middle of something keeps what it works on.
   std::map<std::string, std::shared_ptr<Managed>> managed_;
 };

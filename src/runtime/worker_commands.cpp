@@ -2,7 +2,9 @@
 #include <boost/json.hpp>
 
 #include "aio/offload.h"
+#include "base/log.h"
 #include "base/text.h"
+#include "client/topic_finder.h"
 #include "runtime/component_edit.h"
 #include "runtime/worker_parts.h"
 
@@ -10,6 +12,11 @@ namespace hulse::runtime {
 namespace {
 
 namespace json = boost::json;
+
+// How long an answer waits for what was asked for to be true.
+constexpr auto kEffectWait = std::chrono::seconds(10);
+
+constexpr std::string_view kPart = "worker";
 
 std::string title(connect::Kind kind) { return kind == connect::Kind::sink ? "Sink" : "Source"; }
 
@@ -45,17 +52,18 @@ Result<Worker::Found> Worker::find(connect::Kind kind, const ComponentName& name
   const auto* stored = components_->find(name.text());
   if (stored == nullptr) return missing(kind, name, for_update);
   auto record = ComponentRecord::decode(stored->value);
-  if (!record) return record.error().with(fmt::format("{} of {}", name.text(), kComponentsTopic));
+  if (!record)
+    return record.error().with(fmt::format("{} of {}", name.text(), topic("components")));
   if (record->kind != kind || record->drop_subscription_ms) return missing(kind, name, for_update);
   return Found{std::move(*record), stored->version};
 }
 
-aio::Task<Result<void>> Worker::store(ComponentName name, ComponentRecord record,
-                                      uint64_t replaces) {
+aio::Task<Result<uint64_t>> Worker::store(ComponentName name, ComponentRecord record,
+                                          uint64_t replaces) {
   const auto components = components_;
   if (!components) co_return not_ready();
   const auto put = co_await components->put(name.text(), record.encode(), replaces);
-  if (put) co_return Result<void>();
+  if (put) co_return *put;
   if (put.error().code() == Code::busy) {
     co_return Error(
         Code::busy,
@@ -64,9 +72,57 @@ aio::Task<Result<void>> Worker::store(ComponentName name, ComponentRecord record
   co_return put.error().with("remembering " + name.text());
 }
 
+Placement Worker::placement_of(const std::string& name) const {
+  const auto* stored = remembered_.assignments ? remembered_.assignments->find(name) : nullptr;
+  if (stored == nullptr) return {};
+  auto placement = decode_placement(stored->value);
+  return placement ? std::move(*placement) : Placement();
+}
+
+// Until the change is in effect here and placed, for a while at the most: it will be in any case.
+aio::Task<void> Worker::wait_applied(std::string name, uint64_t version) {
+  const auto until = aio::Clock::now() + kEffectWait;
+  const auto in_effect = [&] {
+    if (!components_) return true;
+    const auto known = managed_.find(name);
+    if (known == managed_.end()) return components_->find(name) == nullptr;
+    const auto& [_, now] = *known;
+    if (!now->applied || now->applied->component < version) return false;
+    if (!now->component) return true;
+    return placement_of(name).size() >= now->component->parallelism &&
+           now->applied == versions_of(name);
+  };
+  while (!in_effect() && aio::Clock::now() < until) {
+    co_await changed_.wait_until(until);
+    const bool stopped = co_await aio::cancelled();
+    if (stopped) co_return;
+  }
+}
+
+bool Worker::ended_everywhere(const std::string& name) const {
+  const auto instances = remembered_.instances;
+  if (!instances || !members_) return false;
+  for (auto at = instances->values().lower_bound(name + "/");
+       at != instances->values().end() && at->first.starts_with(name + "/"); ++at) {
+    const auto record = InstanceRecord::decode(at->second.value);
+    if (record && !record->ended && members_->alive(record->worker)) return false;
+  }
+  return true;
+}
+
+aio::Task<bool> Worker::wait_ended(std::string name) {
+  const auto until = aio::Clock::now() + kEffectWait;
+  while (!ended_everywhere(name) && aio::Clock::now() < until) {
+    co_await changed_.wait_until(until);
+    const bool stopped = co_await aio::cancelled();
+    if (stopped) break;
+  }
+  co_return ended_everywhere(name);
+}
+
 aio::Task<Result<std::vector<std::string>>> Worker::create(connect::Kind kind, ComponentName name,
                                                            json::object config, bool dry_run) {
-  const auto turn = co_await take_turn(name.text());
+  auto turn = co_await take_turn(name.text());
   if (!components_) co_return not_ready();
   config["tenant"] = name.tenant;
   config["namespace"] = name.name_space;
@@ -99,7 +155,7 @@ aio::Task<Result<std::vector<std::string>>> Worker::create(connect::Kind kind, C
         const auto dropped = co_await unsubscribe(*was);
         if (!dropped) co_return dropped.error();
       }
-      const auto forgotten = co_await forget_counters(name.text());
+      const auto forgotten = co_await forget_instances(name.text());
       if (!forgotten) co_return forgotten.error();
     } else if (was && kind == connect::Kind::sink) {
       notes.push_back(fmt::format(
@@ -113,13 +169,14 @@ aio::Task<Result<std::vector<std::string>>> Worker::create(connect::Kind kind, C
   record.created_ms = record.modified_ms = aio::wall_ms();
   const auto stored = co_await store(name, std::move(record), replaces);
   if (!stored) co_return stored.error();
-  co_await apply(name.text());
+  turn.end();
+  co_await wait_applied(name.text(), *stored);
   co_return notes;
 }
 
 aio::Task<Result<std::vector<std::string>>> Worker::update(connect::Kind kind, ComponentName name,
                                                            json::object config, bool dry_run) {
-  const auto turn = co_await take_turn(name.text());
+  auto turn = co_await take_turn(name.text());
   auto found = find(kind, name, true);
   if (!found) co_return found.error();
   std::vector<std::string> notes;
@@ -137,36 +194,47 @@ aio::Task<Result<std::vector<std::string>>> Worker::update(connect::Kind kind, C
   std::erase_if(record.stopped, [&](unsigned index) { return index >= component->parallelism; });
   const auto stored = co_await store(name, std::move(record), found->version);
   if (!stored) co_return stored.error();
-  co_await apply(name.text());
+  turn.end();
+  co_await wait_applied(name.text(), *stored);
   co_return changes;
 }
 
 aio::Task<Result<void>> Worker::remove(connect::Kind kind, ComponentName name,
                                        bool drop_subscription) {
-  const auto turn = co_await take_turn(name.text());
+  auto turn = co_await take_turn(name.text());
   auto found = find(kind, name, false);
   if (!found) co_return found.error();
   std::vector<std::string> notes;
   const auto component = parse_component(kind, found->record.config, notes);
   const bool drops = component && kind == connect::Kind::sink && component->cleanup_subscription;
-  const auto grace = drop_subscription ? std::chrono::milliseconds(0) : options_.subscription_grace;
+  const auto grace =
+      drop_subscription || !drops ? std::chrono::milliseconds(0) : options_.subscription_grace;
   auto record = found->record;
   record.drop_subscription_ms = aio::wall_ms() + grace.count();
   record.stopped.clear();
+  record.restarts.clear();
   // First remembered, then done: a kill in between leaves nothing half deleted.
   const auto stored = co_await store(name, record, found->version);
   if (!stored) co_return stored.error();
-  co_await apply(name.text());
-  if (!drops) co_return co_await forget(name.text());
-  if (!drop_subscription) co_return Result<void>();
-  const auto dropped = co_await unsubscribe(*component);
-  if (!dropped) co_return dropped.error();
+  turn.end();
+  co_await wait_applied(name.text(), *stored);
+  if (drops && !drop_subscription) co_return Result<void>();
+  const bool ended = co_await wait_ended(name.text());
+  if (!ended) co_return Result<void>();  // the leader forgets it when it has
+  const auto again = co_await take_turn(name.text());
+  const auto* now = components_ ? components_->find(name.text()) : nullptr;
+  if (now == nullptr || now->version != *stored) co_return Result<void>();  // it came back, or went
+  if (drops) {
+    const auto dropped = co_await unsubscribe(*component);
+    if (!dropped) co_return dropped.error();
+  }
   co_return co_await forget(name.text());
 }
 
 aio::Task<Result<void>> Worker::act(connect::Kind kind, ComponentName name, Verb verb,
                                     std::optional<unsigned> index) {
-  const auto turn = co_await take_turn(name.text());
+  auto turn = co_await take_turn(name.text());
+  const auto instances = co_await status(kind, name);
   auto found = find(kind, name, false);
   if (!found) co_return found.error();
   std::vector<std::string> notes;
@@ -178,33 +246,28 @@ aio::Task<Result<void>> Worker::act(connect::Kind kind, ComponentName name, Verb
                                 title(kind), name.name, *index, component->parallelism));
   }
   auto record = std::move(found->record);
-  const auto before = record.stopped;
-  std::vector<unsigned> chosen;
+  // Starting what has failed is starting it anew.
+  const auto failed = [&](unsigned i) {
+    return instances && i < instances->size() && (*instances)[i].status.state == State::failed;
+  };
+  bool changed = false;
   for (unsigned i = 0; i < component->parallelism; ++i) {
-    if (!index || *index == i) chosen.push_back(i);
-  }
-  for (const unsigned i : chosen) {
+    if (index && *index != i) continue;
+    const bool stopped = record.stopped.contains(i);
     if (verb == Verb::stop) {
-      record.stopped.insert(i);
-    } else {
+      changed |= record.stopped.insert(i).second;
+    } else if (verb == Verb::restart || stopped || failed(i)) {
       record.stopped.erase(i);
+      ++record.restarts[i];
+      changed = true;
     }
   }
-  const bool changed = record.stopped != before;
-  if (changed) {
-    record.modified_ms = aio::wall_ms();
-    const auto stored = co_await store(name, record, found->version);
-    if (!stored) co_return stored.error();
-  }
-  const auto now = managed(name.text());
-  // Starting what has failed is starting it anew.
-  std::erase_if(chosen, [&](unsigned i) {
-    const auto slot = now->slots.find(i);
-    const bool runs = slot != now->slots.end() && slot->second.gate->running() > 0;
-    return verb == Verb::stop || (verb == Verb::start && runs);
-  });
-  co_await end_slots(now, chosen);
-  co_await apply(name.text());
+  if (!changed) co_return Result<void>();
+  record.modified_ms = aio::wall_ms();
+  const auto stored = co_await store(name, record, found->version);
+  if (!stored) co_return stored.error();
+  turn.end();
+  co_await wait_applied(name.text(), *stored);
   co_return Result<void>();
 }
 
@@ -246,23 +309,33 @@ aio::Task<Result<std::vector<InstanceStatus>>> Worker::status(connect::Kind kind
   if (!found) co_return found.error();
   const auto now = managed(name.text());
   const unsigned count = now->component ? now->component->parallelism : 1;
+  const auto placement = placement_of(name.text());
   std::vector<InstanceStatus> all;
   for (unsigned index = 0; index < count; ++index) {
-    InstanceStatus one{index, {}};
+    InstanceStatus one{index, {}, index < placement.size() ? placement[index] : std::string()};
     const auto running = now->slots.find(index);
-    if (running != now->slots.end()) {
-      const auto strand = running->second.strand;
-      const auto instance = running->second.instance;
+    const auto kept = now->kept.find(index);
+    if (running != now->slots.end() && running->second->instance) {
+      const auto strand = running->second->strand;
+      const auto instance = running->second->instance;
       one.status = co_await aio::on(strand, status_of(instance));
-    } else {
-      const auto kept = now->counters.find(index);
-      if (kept != now->counters.end()) one.status.counters = kept->second;
-      const bool stopped = found->record.stopped.contains(index);
-      one.status.state = stopped ? State::stopped : State::starting;
-      if (now->refused) {
-        one.status.state = State::failed;
-        one.status.reason = now->refused->text();
+    } else if (kept != now->kept.end()) {
+      one.status = kept->second.record.status;
+    } else if (const auto record = instance_record(name.text(), index); record) {
+      one.status = record->status;
+      const bool lost = !record->ended && members_ && !members_->alive(record->worker);
+      if (record->ended || lost) one.status.state = State::starting;
+      if (lost) {
+        one.status.reason =
+            fmt::format("its worker {} is heard no more; another one takes over", record->worker);
       }
+    }
+    if (found->record.stopped.contains(index)) {
+      one.status.state = State::stopped;
+      one.status.reason.clear();
+    } else if (now->refused) {
+      one.status.state = State::failed;
+      one.status.reason = now->refused->text();
     }
     all.push_back(std::move(one));
   }
@@ -270,33 +343,92 @@ aio::Task<Result<std::vector<InstanceStatus>>> Worker::status(connect::Kind kind
 }
 
 aio::Task<std::vector<Worker::Everything>> Worker::everything() {
-  std::vector<std::pair<ComponentName, connect::Kind>> known;
-  if (components_) {
-    for (const auto& [key, stored] : components_->values()) {
-      const auto record = ComponentRecord::decode(stored.value);
-      const auto parts = split(key, '/');
-      if (!record || record->drop_subscription_ms || parts.size() != 3) continue;
-      known.emplace_back(
-          ComponentName{std::string(parts[0]), std::string(parts[1]), std::string(parts[2])},
-          record->kind);
-    }
-  }
   std::vector<Everything> all;
-  for (const auto& [name, kind] : known) {
-    const auto instances = co_await status(kind, name);
-    if (!instances) continue;  // it was deleted just now
-    for (const auto& instance : *instances) all.push_back({name, kind, instance});
+  const auto components = managed_;
+  for (const auto& [key, component] : components) {
+    const auto parts = split(key, '/');
+    if (!component->component || parts.size() != 3) continue;
+    const ComponentName name{std::string(parts[0]), std::string(parts[1]), std::string(parts[2])};
+    const auto slots = component->slots;
+    for (const auto& [index, slot] : slots) {
+      InstanceStatus one{index, {}, options_.id};
+      if (slot->instance) one.status = co_await aio::on(slot->strand, status_of(slot->instance));
+      all.push_back({name, slot->component->kind, std::move(one)});
+    }
   }
   co_return all;
 }
 
-std::vector<std::string> Worker::assigned() const {
-  std::vector<std::string> out;
-  for (const auto& [name, component] : managed_) {
-    for (const auto& [index, slot] : component->slots)
-      out.push_back(fmt::format("{}:{}", name, index));
+std::map<std::string, std::vector<std::string>> Worker::assignments() const {
+  std::map<std::string, std::vector<std::string>> out;
+  if (!remembered_.assignments) return out;
+  for (const auto& [name, stored] : remembered_.assignments->values()) {
+    const auto placement = decode_placement(stored.value);
+    for (unsigned index = 0; placement && index < placement->size(); ++index)
+      out[(*placement)[index]].push_back(fmt::format("{}:{}", name, index));
   }
   return out;
+}
+
+std::vector<Member> Worker::members() const {
+  return members_ ? members_->members() : std::vector<Member>();
+}
+
+std::optional<Member> Worker::leader() const {
+  return members_ ? members_->leader() : std::nullopt;
+}
+
+// ---- taking leave of a component
+
+aio::Task<Result<void>> Worker::forget_instances(std::string name) {
+  const auto counters = remembered_.instances;
+  if (!counters) co_return not_ready();
+  std::vector<std::string> keys;
+  for (auto at = counters->values().lower_bound(name + "/");
+       at != counters->values().end() && at->first.starts_with(name + "/"); ++at) {
+    keys.push_back(at->first);
+  }
+  for (const auto& key : keys) {
+    const auto removed = co_await counters->remove(key);
+    if (!removed) co_return removed.error();
+  }
+  co_return Result<void>();
+}
+
+aio::Task<Result<void>> Worker::forget(std::string name) {
+  const auto components = components_;
+  if (!components) co_return not_ready();
+  drop_retry_.erase(name);
+  const auto forgotten = co_await forget_instances(name);
+  if (!forgotten) co_return forgotten.error();
+  const auto removed = co_await components->remove(name);
+  if (!removed) co_return removed.error();
+  co_return Result<void>();
+}
+
+aio::Task<Result<void>> Worker::unsubscribe(const Component& component) {
+  const auto shared = std::make_shared<const Component>(component);
+  // The worker may go, or load anew, in the middle of this.
+  const auto client = client_;
+  if (!client) co_return not_ready();
+  auto finder = client::TopicFinder::make(
+      *client, {.topics = shared->inputs, .pattern = shared->topics_pattern});
+  if (!finder) co_return finder.error();
+  const auto topics = co_await (*finder)->find();
+  if (!topics) co_return topics.error();
+  for (const auto& topic : *topics) {
+    client::ConsumerOptions options;
+    options.topic = topic;
+    options.subscription = shared->subscription;
+    options.type = shared->subscription_type();
+    const auto consumer = co_await client->subscribe(std::move(options));
+    if (!consumer) co_return consumer.error();
+    const auto gone = co_await (*consumer)->unsubscribe();
+    co_await (*consumer)->close();
+    if (!gone) co_return gone.error();
+    log::info(kPart, "the subscription {} of {} went with its sink", shared->subscription, topic);
+  }
+  co_return Result<void>();
 }
 
 }  // namespace hulse::runtime

@@ -14,7 +14,9 @@
 
 namespace hulse::runtime {
 
-inline constexpr const char* kComponentsTopic = "persistent://public/functions/hulse-components";
+inline std::string instance_key(const std::string& name, unsigned index) {
+  return fmt::format("{}/{}", name, index);
+}
 
 // On the instance's strand.
 inline aio::Task<Status> status_of(std::shared_ptr<Instance> instance) {
@@ -22,18 +24,33 @@ inline aio::Task<Status> status_of(std::shared_ptr<Instance> instance) {
 }
 
 struct Worker::Slot {
+  explicit Slot(aio::Executor where) : strand(std::move(where)) {}
   aio::Executor strand;
-  std::shared_ptr<Instance> instance;
-  std::unique_ptr<aio::Gate> gate;  // holds its run
+  uint64_t restart = 0;  // ComponentRecord::restarts when it was started
+  std::shared_ptr<const Component> component;
+  std::shared_ptr<Instance> instance;  // none until it has been taken over
+  bool lost = false;                   // it is another worker's
+  std::unique_ptr<aio::Gate> gate;     // holds its run
 };
 
 struct Worker::Managed {
+  // Of an instance that is this worker's: what its record says, or is to say.
+  struct Kept {
+    InstanceRecord record;
+    uint64_t version = 0;  // of the record as this worker wrote it
+    bool stored = false;   // it says the above
+  };
+
   std::shared_ptr<const Component> component;  // that runs
   boost::json::object config;                  // it was made of
   std::optional<Error> refused;                // why this version of Hulse does not run it, if so
-  std::map<unsigned, Slot> slots;
-  std::map<unsigned, Counters> counters;  // as they were last
-  std::set<unsigned> unstored;            // counters that are newer than what is stored
+  std::optional<Applied> applied;
+  bool applying = false;
+  // Instances that are placed here while another worker has not ended them: since when.
+  std::map<unsigned, aio::TimePoint> awaited;
+  std::map<unsigned, std::shared_ptr<Slot>> slots;
+  std::map<unsigned, Kept> kept;
+  std::set<unsigned> storing;  // whose records are being written
 
   std::vector<unsigned> running() const {
     std::vector<unsigned> indexes;
@@ -49,10 +66,12 @@ class Worker::Turn {
   Turn(Turn&& other) noexcept
       : worker_(std::exchange(other.worker_, nullptr)), name_(std::move(other.name_)) {}
   Turn& operator=(Turn&&) = delete;
-  ~Turn() {
-    if (worker_ == nullptr) return;
-    worker_->turns_.erase(name_);
-    worker_->changed_.notify();
+  ~Turn() { end(); }
+  void end() {
+    const auto worker = std::exchange(worker_, nullptr);
+    if (worker == nullptr) return;
+    worker->turns_.erase(name_);
+    worker->changed_.notify();
   }
 
  private:
