@@ -157,8 +157,7 @@ std::optional<aio::HttpResponse> handle_broker(Call& call) {
     return aio::HttpResponse{.body = "ok"};
   }
   if (call.is(0, {"metrics"}) || call.is(0, {"metrics", ""})) {
-    return aio::HttpResponse{.body = metrics_of(broker),
-                             .content_type = "text/plain; version=0.0.4"};
+    return aio::HttpResponse{.body = metrics_of(broker), .content_type = metrics::kContentType};
   }
   if (call.is(0, {"admin", "v2", "clusters"})) return answer(json::array{"standalone"});
   if (call.is(0, {"admin", "v2", "clusters", "standalone"})) {

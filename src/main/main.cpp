@@ -7,47 +7,49 @@
 #include "cli/yaml.h"
 #include "config/field.h"
 #include "main/standalone.h"
+#include "main/worker_process.h"
 
 namespace {
 
-// `hulse standalone`: its flags win over its file.
-struct StandaloneWords {
+// A server's command: its flags win over its file.
+struct ServerWords {
   std::string file;
   boost::json::object flags;
 };
 
-hulse::Result<void> standalone(const StandaloneWords& words) {
-  hulse::config::Given given;
-  if (!words.file.empty()) {
-    auto read = hulse::cli::read_yaml_object(words.file);
-    if (!read) return read.error().with("--config");
-    given.values = std::move(*read);
-  }
-  for (const auto& [key, value] : words.flags) given.values[key] = value;
-  const auto options =
-      hulse::config::parse<hulse::StandaloneOptions>(hulse::kStandaloneFields, given);
-  if (!options) return options.error();
-  return hulse::run_standalone(*options);
-}
-
-void add_standalone(CLI::App& app, hulse::cli::Action& action) {
-  const auto words = std::make_shared<StandaloneWords>();
-  auto* command = app.add_subcommand("standalone", "Run the broker on this machine");
+template <class Options>
+void add_server(CLI::App& app, hulse::cli::Action& action, const char* name, const char* help,
+                std::span<const hulse::config::Field> fields,
+                hulse::Result<void> (*run)(const Options&)) {
+  const auto words = std::make_shared<ServerWords>();
+  auto* command = app.add_subcommand(name, help);
   command->add_option("--config", words->file,
                       "YAML file with the keys below in Pulsar's spelling");
-  for (const auto& field : hulse::kStandaloneFields) {
+  for (const auto& field : fields) {
     const bool is_switch = field.kind == hulse::config::Kind::boolean;
     const auto set = [words, key = field.key](const std::string& value) {
       words->flags[key] = value.empty() ? "true" : value;
     };
     auto* option = command->add_option_function<std::string>(
-        hulse::standalone_flag(field.key), set,
+        hulse::server_flag(field.key), set,
         field.default_value().empty()
             ? fmt::format("{} ({})", field.help, field.key)
             : fmt::format("{} ({}; default {})", field.help, field.key, field.default_value()));
     if (is_switch) option->expected(0, 1);
   }
-  command->callback([words, &action] { action = [words] { return standalone(*words); }; });
+  const auto parse_and_run = [words, fields, run]() -> hulse::Result<void> {
+    hulse::config::Given given;
+    if (!words->file.empty()) {
+      auto read = hulse::cli::read_yaml_object(words->file);
+      if (!read) return read.error().with("--config");
+      given.values = std::move(*read);
+    }
+    for (const auto& [key, value] : words->flags) given.values[key] = value;
+    const auto options = hulse::config::parse<Options>(fields, given);
+    if (!options) return options.error();
+    return run(*options);
+  };
+  command->callback([parse_and_run, &action] { action = parse_and_run; });
 }
 
 }  // namespace
@@ -64,7 +66,10 @@ int main(int argc, char** argv) {
     hulse::cli::add_client_commands(app, action);
   } else {
     app.require_subcommand(1);
-    add_standalone(app, action);
+    add_server(app, action, "standalone", "Run broker and worker on this machine",
+               hulse::kStandaloneFields, hulse::run_standalone);
+    add_server(app, action, "worker", "Run sources and sinks on a bus that is elsewhere",
+               hulse::kWorkerFields, hulse::run_worker);
     const auto admin = hulse::cli::add_admin_words(app);
     hulse::cli::add_component_commands(app, action, admin);
     hulse::cli::add_check_command(app, action);

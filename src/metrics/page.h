@@ -12,6 +12,8 @@ namespace hulse::metrics {
 
 enum class Type { counter, gauge };
 
+inline constexpr const char* kContentType = "text/plain; version=0.0.4";
+
 using Labels = std::vector<std::pair<std::string_view, std::string>>;
 
 // Filled and read by one thread.

@@ -82,6 +82,9 @@ aio::Task<Result<void>> Worker::load() {
   auto client = client::Client::make(executor_, options_.client);
   if (!client) co_return client.error();
   client_ = std::move(*client);
+  // Asked once, so that whoever waits hears soon that there is none.
+  const auto reached = co_await client_->connect();
+  if (!reached) co_return reached.error().with("no broker at " + options_.client.service_url);
   auto id = co_await bus_id(*client_, options_.name_space);
   if (!id) co_return id.error();
   bus_ = {options_.client, std::move(*id)};

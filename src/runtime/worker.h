@@ -156,7 +156,7 @@ class Worker {
   // worker_lead.cpp: what the leader does
   aio::Task<void> lead();
   aio::Task<void> assign();
-  aio::Task<void> drop_subscriptions();
+  aio::Task<bool> drop_subscriptions();
   aio::Task<void> forget_orphans();
 
   // worker_commands.cpp
@@ -165,7 +165,6 @@ class Worker {
   aio::Task<Result<uint64_t>> store(ComponentName name, ComponentRecord record, uint64_t replaces);
   aio::Task<void> wait_applied(std::string name, uint64_t version);
   bool ended_everywhere(const std::string& name) const;
-  aio::Task<bool> wait_ended(std::string name);
   aio::Task<Turn> take_turn(std::string name);
   std::shared_ptr<Managed> managed(const std::string& name);
   Placement placement_of(const std::string& name) const;
@@ -182,7 +181,11 @@ class Worker {
   std::shared_ptr<client::Client> client_;  // shared: as managed_
   Bus bus_;
   // When to try again to drop the subscription of a deleted sink, after it could not be.
-  std::map<std::string, aio::Clock::time_point> drop_retry_;
+  struct DropRetry {
+    aio::TimePoint at;
+    Error why;
+  };
+  std::map<std::string, DropRetry> drop_retry_;
   std::optional<Error> trouble_;  // why it is not ready
   std::optional<Error> superseded_;
   // What it remembers with; closed at the end of unload().

@@ -110,16 +110,6 @@ bool Worker::ended_everywhere(const std::string& name) const {
   return true;
 }
 
-aio::Task<bool> Worker::wait_ended(std::string name) {
-  const auto until = aio::Clock::now() + kEffectWait;
-  while (!ended_everywhere(name) && aio::Clock::now() < until) {
-    co_await changed_.wait_until(until);
-    const bool stopped = co_await aio::cancelled();
-    if (stopped) break;
-  }
-  co_return ended_everywhere(name);
-}
-
 aio::Task<Result<std::vector<std::string>>> Worker::create(connect::Kind kind, ComponentName name,
                                                            json::object config, bool dry_run) {
   auto turn = co_await take_turn(name.text());
@@ -219,16 +209,24 @@ aio::Task<Result<void>> Worker::remove(connect::Kind kind, ComponentName name,
   turn.end();
   co_await wait_applied(name.text(), *stored);
   if (drops && !drop_subscription) co_return Result<void>();
-  const bool ended = co_await wait_ended(name.text());
-  if (!ended) co_return Result<void>();  // the leader forgets it when it has
-  const auto again = co_await take_turn(name.text());
-  const auto* now = components_ ? components_->find(name.text()) : nullptr;
-  if (now == nullptr || now->version != *stored) co_return Result<void>();  // it came back, or went
-  if (drops) {
-    const auto dropped = co_await unsubscribe(*component);
-    if (!dropped) co_return dropped.error();
+  // The leader drops what is to be dropped, and then forgets it.
+  const auto until = aio::Clock::now() + kEffectWait;
+  const auto there = [&] {
+    const auto* now = components_ ? components_->find(name.text()) : nullptr;
+    return now != nullptr && now->version == *stored;
+  };
+  while (there() && aio::Clock::now() < until) {
+    const auto trouble = drop_retry_.find(name.text());
+    if (trouble != drop_retry_.end()) co_return trouble->second.why;
+    co_await changed_.wait_until(until);
+    const bool stopped = co_await aio::cancelled();
+    if (stopped) break;
   }
-  co_return co_await forget(name.text());
+  if (!there()) co_return Result<void>();
+  co_return Error(Code::unavailable,
+                  fmt::format("{} {} is deleted, but not every worker has ended its instances yet; "
+                              "its subscription goes when they have",
+                              title(kind), name.name));
 }
 
 aio::Task<Result<void>> Worker::act(connect::Kind kind, ComponentName name, Verb verb,

@@ -32,6 +32,7 @@ unsigned instances_of(const ComponentRecord& record) {
 aio::Task<void> Worker::lead() {
   uint64_t handled = 0;
   for (;;) {
+    bool waits = false;
     if (!members_->leading()) {
       leads_ = false;
     } else {
@@ -50,13 +51,14 @@ aio::Task<void> Worker::lead() {
         if (!done && !done.error().cancelled())
           log::warn(kPart, "a snapshot of what is remembered: {}", done.error().text());
       }
-      co_await drop_subscriptions();
+      waits = co_await drop_subscriptions();
     }
     const auto until = aio::Clock::now() + kLook;
     while (aio::Clock::now() < until && !(leads_ ? handled != news_ : members_->leading())) {
       co_await changed_.wait_until(until);
       const bool stopped = co_await aio::cancelled();
       if (stopped) co_return;
+      if (waits) break;
     }
     const bool stopped = co_await aio::cancelled();
     if (stopped || !components_) co_return;
@@ -117,14 +119,16 @@ aio::Task<void> Worker::forget_orphans() {
   }
 }
 
-aio::Task<void> Worker::drop_subscriptions() {
+// Whether some could not be because an instance has not ended yet.
+aio::Task<bool> Worker::drop_subscriptions() {
   std::vector<std::string> due;
-  if (!components_) co_return;
+  bool waits = false;
+  if (!components_) co_return false;
   for (const auto& [name, stored] : components_->values()) {
     // Cheap first: most components were never deleted.
     if (stored.value.find("dropSubscriptionMs") == std::string::npos) continue;
     const auto later = drop_retry_.find(name);
-    if (later != drop_retry_.end() && aio::Clock::now() < later->second) continue;
+    if (later != drop_retry_.end() && aio::Clock::now() < later->second.at) continue;
     const auto record = ComponentRecord::decode(stored.value);
     if (record && record->drop_subscription_ms && *record->drop_subscription_ms <= aio::wall_ms())
       due.push_back(name);
@@ -135,14 +139,19 @@ aio::Task<void> Worker::drop_subscriptions() {
     if (stored == nullptr) continue;
     const auto record = ComponentRecord::decode(stored->value);
     if (!record || !record->drop_subscription_ms) continue;  // it came back
-    if (!ended_everywhere(name)) continue;
+    if (!ended_everywhere(name)) {
+      waits = true;
+      continue;
+    }
     std::vector<std::string> notes;
     const auto component = parse_component(record->kind, record->config, notes);
     if (component && component->kind == connect::Kind::sink && component->cleanup_subscription) {
       const auto dropped = co_await unsubscribe(*component);
       if (!dropped) {
         // Somebody else may still consume with it: not each second.
-        drop_retry_[name] = aio::Clock::now() + kDropRetry;
+        drop_retry_.insert_or_assign(name,
+                                     DropRetry{aio::Clock::now() + kDropRetry, dropped.error()});
+        changed_.notify();
         if (!dropped.error().cancelled())
           log::warn(kPart, "the subscription of the deleted sink {} stays for now: {}", name,
                     dropped.error().text());
@@ -153,6 +162,7 @@ aio::Task<void> Worker::drop_subscriptions() {
     if (!forgotten && !forgotten.error().cancelled())
       log::warn(kPart, "forgetting {}: {}", name, forgotten.error().text());
   }
+  co_return waits;
 }
 
 }  // namespace hulse::runtime

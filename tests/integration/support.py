@@ -227,6 +227,35 @@ class Standalone:
                              "--subs-position", "Earliest", "--sink-config", json.dumps(config), *arguments)
 
 
+class WorkerProcess:
+    """`hulse worker` for a bus that is elsewhere."""
+
+    def __init__(self, workshop, url, arguments=(), name=None):
+        self.workshop, self.url, self.arguments = workshop, url, arguments
+        self.web_port = free_port()
+        self.name = name or f"w{self.web_port}"
+        self.folder = workshop.folder / self.name  # what it writes lies apart from what others write
+        self.folder.mkdir()
+        self.process = None
+        self.start()
+
+    @property
+    def web(self):
+        return f"http://127.0.0.1:{self.web_port}"
+
+    def start(self):
+        self.process = self.workshop.start("worker", "--service-url", self.url, "--web-port", self.web_port, "--worker-id",
+                                           self.name, *self.arguments, cwd=self.folder)
+        self.process.wait_for("is ready: web")
+
+    def get(self, path):
+        status, body = http("GET", f"{self.web}/admin/{path}")
+        return json.loads(body) if status == 200 else None
+
+    def kill(self):
+        self.process.kill()
+
+
 def systems(*arguments, seconds=600):
     """tests/systems/systems; skips the test, with its reason, when this machine cannot have the system."""
     import pytest
