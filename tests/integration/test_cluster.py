@@ -1,6 +1,6 @@
 """Several workers on one bus: who leads, where instances run, and what happens when a worker is killed, stopped or cut off.
 
-The bus is a standalone of its own; with HULSE_TEST_BROKER it is another broker (tests/compat runs this on Apache Pulsar)."""
+The bus is a standalone of its own; tests/compat/run_on_pulsar.sh runs these on Apache Pulsar."""
 import json
 import os
 import signal
@@ -18,25 +18,30 @@ TAKEN_OVER = 10
 
 
 @pytest.fixture
-def url(workshop):
-    elsewhere = os.environ.get("HULSE_TEST_BROKER")
-    return elsewhere or workshop.standalone(arguments=("--functions-worker-enabled", "false")).url
+def bus(workshop):
+    """Service URL and admin URL."""
+    if "HULSE_TEST_BROKER" in os.environ:
+        return os.environ["HULSE_TEST_BROKER"], os.environ["HULSE_TEST_ADMIN_URL"]
+    broker = workshop.standalone(arguments=("--functions-worker-enabled", "false"))
+    return broker.url, broker.web
 
 
 @pytest.fixture
-def workers(workshop, url):
-    # A namespace of its own for each test would need an administrator; the topics of one are emptied instead.
-    return Cluster(workshop, url)
+def workers(workshop, bus):
+    return Cluster(workshop, *bus)
 
 
 class Cluster:
-    def __init__(self, workshop, url):
+    """Workers that remember in a namespace of their own."""
+
+    def __init__(self, workshop, url, admin_url):
         self.workshop, self.url = workshop, url
         self.mark = uuid.uuid4().hex[:6]
+        self.arguments = ("--admin-url", admin_url, "--state-namespace", f"public/workers-{self.mark}")
         self.all = []
 
-    def add(self, *arguments):
-        worker = WorkerProcess(self.workshop, self.url, arguments, name=f"w{len(self.all)}-{self.mark}")
+    def add(self):
+        worker = WorkerProcess(self.workshop, self.url, self.arguments, name=f"w{len(self.all)}")
         self.all.append(worker)
         return worker
 
@@ -176,7 +181,8 @@ def test_two_workers_of_one_name_are_told_apart(workshop, workers):
     first = workers.add()
     workers.wait_members(first)
     port = free_port()
-    second = workshop.start("worker", "--service-url", workers.url, "--web-port", port, "--worker-id", first.name)
+    second = workshop.start("worker", "--service-url", workers.url, "--web-port", port, "--worker-id", first.name,
+                            *workers.arguments)
     second.wait_for("is ready: web")
     assert first.process.wait() == 1
     assert f"another worker has joined as {first.name}" in first.process.output()
@@ -224,10 +230,10 @@ def test_a_state_namespace_is_created_with_the_rights_or_its_commands_are_told(w
     assert "pulsar-admin tenants create nobody" in refused.stderr
 
 
-def test_the_managers_of_a_worker_are_asked_who_they_are(workshop, url):
+def test_the_managers_of_a_worker_are_asked_who_they_are(workshop, bus):
     key = workshop.folder / "secret.key"
     key.write_bytes(bytes(workshop.run("tokens", "create-secret-key", "--base64").stdout.strip(), "ascii"))
-    worker = WorkerProcess(workshop, url, ("--authentication-enabled", "--token-secret-key", key, "--super-user-roles", "boss"))
+    worker = WorkerProcess(workshop, bus[0], ("--authentication-enabled", "--token-secret-key", key, "--super-user-roles", "boss"))
     token = {name: workshop.run("tokens", "create", "--secret-key", key, "--subject", name).stdout.strip()
              for name in ("boss", "guest")}
     assert worker.get("v3/sinks/public/default") is None
