@@ -90,6 +90,7 @@ json::object show(Kind kind, const runtime::InstanceStatus& instance) {
                               {"skipped", counters.skipped},
                               {"returned", counters.returned},
                               {"inFlight", counters.in_flight},
+                              {"alreadyStored", counters.already_stored},
                               {"retries", counters.retries}};
   return out;
 }

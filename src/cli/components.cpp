@@ -287,10 +287,10 @@ void add_delete(CLI::App& app, const Group& group) {
                                                      : "Delete source successfully\n");
         return {};
       });
-  if (group.kind == connect::Kind::sink) {
-    command->add_flag("--drop-subscription", *drop,
-                      "Drop its subscription now, not when it has not come back for a while");
-  }
+  const bool sink = group.kind == connect::Kind::sink;
+  command->add_flag(sink ? "--drop-subscription" : "--drop-offset", *drop,
+                    fmt::format("Drop its {} now, not when it has not come back for a while",
+                                sink ? "subscription" : "offset"));
 }
 
 void add_kind(CLI::App& app, Action& action, connect::Kind kind,

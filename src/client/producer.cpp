@@ -36,6 +36,12 @@ bool Producer::passes(const Error& why, bool first) const {
 }
 
 aio::Task<Result<void>> Producer::connect() {
+  if (opened_ && !options_.resend && !pending_.empty()) {
+    co_return Error(Code::fenced,
+                    fmt::format("the connection to the broker of {} was lost with {} entries on "
+                                "their way",
+                                topic_, pending_.size()));
+  }
   const uint64_t request_id = client_.next_id();
   pb::BaseCommand command;
   command.set_type(pb::BaseCommand::PRODUCER);

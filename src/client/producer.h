@@ -46,6 +46,9 @@ struct ProducerOptions {
   std::optional<uint64_t> topic_epoch;         // exclusive: of the life before
   std::vector<std::pair<std::string, std::string>> properties;
   std::optional<pb::Schema> schema;
+  // Whether what has no receipt is sent again on a new connection. Without, a producer that loses
+  // its connection with something on its way fails (Code::fenced): only the topic knows what came.
+  bool resend = true;
   // The first sequence id; without it the one after the broker's last of this name.
   std::optional<uint64_t> first_sequence_id;
   // Called for each entry with its messages' tokens; may add properties, which of a batch no

@@ -1,6 +1,7 @@
 // What the runtime tells a connector about the instance it runs as.
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "aio/task.h"
@@ -19,6 +20,8 @@ struct Context {
   Guarantee guarantee = Guarantee::at_least_once;
   std::string bus_id;  // who the bus is, for identities that leave it (design: "Bus id")
   std::string topic;   // a source's output topic; a sink's first input topic
+  // A source's, before it is opened: the last position of each lane (source.h) that is stored.
+  std::map<std::string, std::string, std::less<>> positions;
   size_t message_bytes_max = 5 * 1024 * 1024;  // what the broker accepts in one message
 
   // The strand of the instance: open, read, write and close run here.

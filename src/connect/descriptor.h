@@ -23,7 +23,8 @@ struct Descriptor {
   std::string_view description = {};
   std::span<const std::string_view> aliases = {};  // other names users know: "elastic-search"
   std::span<const config::Field> fields = {};
-  // A source: it can be read again from a position. A sink: a repeat overwrites itself.
+  // A source: it gives positions, and can be read again behind each. A sink: a repeat overwrites
+  // itself.
   bool effectively_once = false;
 
   // Parses the configuration (every problem in one error) and makes the connector, unopened.

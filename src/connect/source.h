@@ -20,6 +20,10 @@ struct SourceRecord {
   std::optional<std::string_view> key = {};
   std::span<const Property> properties = {};
   int64_t event_time = 0;  // milliseconds since 1970; 0: none
+  // Of a source that can be read again: where the record is. A lane is what has an order of its own
+  // (a log, a file, a chunk of a snapshot; a text); in it positions grow, as bytes are compared.
+  std::string_view lane = {};
+  std::string_view position = {};
 };
 
 // Records in order, and the buffers their views point into.
@@ -28,7 +32,8 @@ struct SourceBatch {
   std::shared_ptr<const void> owner;
   size_t bytes = 0;  // of values and keys; what queues are bounded by
 
-  // Told once, on the instance's strand: every record is stored durably, or why not. May be empty.
+  // Told once, on the instance's strand: every record is stored durably (and, where there are
+  // positions, that they are), or why not. May be empty.
   std::function<void(const Result<void>&)> stored;
 };
 

@@ -64,6 +64,16 @@ struct Component {
   std::string full_name() const { return tenant + "/" + name_space + "/" + name; }
   // What is read, for people and for names: the first topic, or the pattern.
   const std::string& reads() const { return inputs.empty() ? topics_pattern : inputs.front(); }
+  // Whether something stays behind when it is deleted: a subscription, or a source's offsets.
+  bool leaves_position() const {
+    return kind == connect::Kind::sink ? cleanup_subscription : connector->effectively_once;
+  }
+  // Whether the other one can go on where this one was.
+  bool goes_on_as(const Component& other) const {
+    return kind == other.kind && connector == other.connector && inputs == other.inputs &&
+           subscription == other.subscription && topics_pattern == other.topics_pattern &&
+           output == other.output;
+  }
   bool ordered() const {
     return retain_ordering || guarantee == connect::Guarantee::effectively_once;
   }

@@ -25,10 +25,15 @@ Result<json::object> parse(std::string_view text) {
 
 // One table for both directions.
 constexpr std::pair<std::string_view, uint64_t Counters::*> kCounters[] = {
-    {"received", &Counters::received},          {"written", &Counters::written},
-    {"deadLettered", &Counters::dead_lettered}, {"skipped", &Counters::skipped},
-    {"returned", &Counters::returned},          {"retries", &Counters::retries},
-    {"inFlight", &Counters::in_flight},         {"restarts", &Counters::restarts},
+    {"received", &Counters::received},
+    {"written", &Counters::written},
+    {"deadLettered", &Counters::dead_lettered},
+    {"skipped", &Counters::skipped},
+    {"returned", &Counters::returned},
+    {"retries", &Counters::retries},
+    {"inFlight", &Counters::in_flight},
+    {"restarts", &Counters::restarts},
+    {"alreadyStored", &Counters::already_stored},
     {"failures", &Counters::failures},
 };
 

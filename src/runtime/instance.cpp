@@ -74,7 +74,7 @@ void Instance::retrying(const Error& why, aio::Duration wait) {
 
 aio::Task<void> Instance::run() {
   const auto self = shared_from_this();
-  auto client = client::Client::make(executor_, bus_.client);
+  auto client = bus_.clients->on(executor_);
   if (!client) {
     state_ = State::failed;
     reason_ = client.error().text();
@@ -114,7 +114,6 @@ aio::Task<void> Instance::run() {
       break;
     }
   }
-  co_await client_->stop();
 }
 
 std::shared_ptr<Instance> make_instance(std::shared_ptr<const Component> component, unsigned index,

@@ -8,6 +8,8 @@
 #include "aio/backoff.h"
 #include "aio/gate.h"
 #include "client/client.h"
+#include "runtime/bus_id.h"
+#include "runtime/clients.h"
 #include "runtime/component.h"
 #include "runtime/status.h"
 
@@ -15,8 +17,9 @@ namespace hulse::runtime {
 
 // What an instance needs to know of the bus.
 struct Bus {
-  client::Options client;
-  std::string id;  // bus_id.h
+  std::shared_ptr<Clients> clients;
+  std::string id;                            // bus_id.h
+  std::string name_space = kStateNamespace;  // of the topics that are remembered with
 };
 
 // Why a life ended.
@@ -56,7 +59,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const Bus& bus_;
   const aio::Executor executor_;
   connect::Context context_;
-  std::unique_ptr<client::Client> client_;
+  std::shared_ptr<client::Client> client_;
   Counters counters_;
   int64_t last_received_ms_ = 0;
 

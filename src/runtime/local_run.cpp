@@ -40,7 +40,8 @@ aio::Task<Result<void>> local_run(const Component& component, client::Options cl
   const auto executor = co_await aio::asio::this_coro::executor;
   const auto id = co_await reach(client);
   if (!id) co_return id.error();
-  Bus bus{client, *id};
+  const auto clients = std::make_shared<Clients>(client);
+  Bus bus{clients, *id};
   const auto shared = std::make_shared<const Component>(component);
   if (component.kind == connect::Kind::sink && !component.from_earliest) {
     log::info(
@@ -73,6 +74,7 @@ aio::Task<Result<void>> local_run(const Component& component, client::Options cl
     stopped = !woken && running == component.parallelism;
   }
   co_await gate.close();
+  co_await clients->stop();
 
   std::string reasons;
   for (const auto& [strand, instance] : instances) {

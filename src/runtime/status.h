@@ -35,7 +35,8 @@ struct Counters {
   uint64_t retries = 0;
   uint64_t in_flight = 0;
   uint64_t restarts = 0;
-  uint64_t failures = 0;  // everything that ever stood in Status::failures
+  uint64_t already_stored = 0;  // a part of written: an earlier life had
+  uint64_t failures = 0;        // everything that ever stood in Status::failures
 
   bool operator==(const Counters&) const = default;
 };

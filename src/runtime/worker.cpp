@@ -87,7 +87,7 @@ aio::Task<Result<void>> Worker::load() {
   if (!reached) co_return reached.error().with("no broker at " + options_.client.service_url);
   auto id = co_await bus_id(*client_, options_.name_space);
   if (!id) co_return id.error();
-  bus_ = {options_.client, std::move(*id)};
+  bus_ = {std::make_shared<Clients>(options_.client), std::move(*id), options_.name_space};
   const std::pair<std::string, std::shared_ptr<client::KeyValueTopic>*> topics[] = {
       {topic("components"), &remembered_.components},
       {topic("assignments"), &remembered_.assignments},
@@ -157,6 +157,8 @@ aio::Task<void> Worker::unload() {
     co_await end_slots(component, name, component->running());
   if (remembered_.instances && !remembered_.instances->failed()) co_await store_statuses();
   managed_.clear();
+  if (bus_.clients) co_await bus_.clients->stop();
+  bus_ = {};
   if (members_) co_await members_->leave();
   members_.reset();
   for (const auto& topic : remembered_.all()) co_await topic->close();

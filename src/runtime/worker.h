@@ -170,6 +170,7 @@ class Worker {
   Placement placement_of(const std::string& name) const;
   aio::Task<Result<void>> forget_instances(std::string name);
   aio::Task<Result<void>> forget(std::string name);
+  aio::Task<Result<void>> drop_position(Component component);
   aio::Task<Result<void>> unsubscribe(const Component& component);
 
   const WorkerOptions options_;

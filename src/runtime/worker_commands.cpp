@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "client/topic_finder.h"
 #include "runtime/component_edit.h"
+#include "runtime/source_offsets.h"
 #include "runtime/worker_parts.h"
 
 namespace hulse::runtime {
@@ -136,21 +137,19 @@ aio::Task<Result<std::vector<std::string>>> Worker::create(connect::Kind kind, C
     // It comes back within the grace time: where it was, if it reads the same.
     std::vector<std::string> ignored;
     const auto was = parse_component(before->kind, before->config, ignored);
-    const bool other =
-        was &&
-        (kind != before->kind || was->subscription != component->subscription ||
-         was->inputs != component->inputs || was->topics_pattern != component->topics_pattern);
+    const bool other = was && !was->goes_on_as(*component);
     if (other) {
-      if (before->kind == connect::Kind::sink && was->cleanup_subscription) {
-        const auto dropped = co_await unsubscribe(*was);
+      if (was->leaves_position()) {
+        const auto dropped = co_await drop_position(*was);
         if (!dropped) co_return dropped.error();
       }
       const auto forgotten = co_await forget_instances(name.text());
       if (!forgotten) co_return forgotten.error();
-    } else if (was && kind == connect::Kind::sink) {
+    } else if (was && was->leaves_position()) {
       notes.push_back(fmt::format(
-          "it goes on where the deleted sink of that name was (delete it with --drop-subscription "
-          "to begin anew)"));
+          "it goes on where the deleted {} of that name was (delete it with {} to begin anew)",
+          connect::to_string(kind),
+          kind == connect::Kind::sink ? "--drop-subscription" : "--drop-offset"));
     }
   }
   ComponentRecord record;
@@ -196,7 +195,7 @@ aio::Task<Result<void>> Worker::remove(connect::Kind kind, ComponentName name,
   if (!found) co_return found.error();
   std::vector<std::string> notes;
   const auto component = parse_component(kind, found->record.config, notes);
-  const bool drops = component && kind == connect::Kind::sink && component->cleanup_subscription;
+  const bool drops = component && component->leaves_position();
   const auto grace =
       drop_subscription || !drops ? std::chrono::milliseconds(0) : options_.subscription_grace;
   auto record = found->record;
@@ -401,6 +400,22 @@ aio::Task<Result<void>> Worker::forget(std::string name) {
   if (!forgotten) co_return forgotten.error();
   const auto removed = co_await components->remove(name);
   if (!removed) co_return removed.error();
+  co_return Result<void>();
+}
+
+// Of a sink its subscriptions, of a source its offsets.
+aio::Task<Result<void>> Worker::drop_position(Component component) {
+  if (component.kind == connect::Kind::sink) co_return co_await unsubscribe(component);
+  const auto client = client_;
+  if (!client) co_return not_ready();
+  for (unsigned index = 0; index < component.parallelism; ++index) {
+    OffsetsOptions where{options_.name_space, component.full_name(), index};
+    const auto offsets = co_await SourceOffsets::open(*client, std::move(where));
+    if (!offsets) co_return offsets.error();
+    const auto forgotten = co_await (*offsets)->forget();
+    co_await (*offsets)->close();
+    if (!forgotten) co_return forgotten.error();
+  }
   co_return Result<void>();
 }
 

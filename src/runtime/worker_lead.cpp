@@ -145,15 +145,15 @@ aio::Task<bool> Worker::drop_subscriptions() {
     }
     std::vector<std::string> notes;
     const auto component = parse_component(record->kind, record->config, notes);
-    if (component && component->kind == connect::Kind::sink && component->cleanup_subscription) {
-      const auto dropped = co_await unsubscribe(*component);
+    if (component && component->leaves_position()) {
+      const auto dropped = co_await drop_position(*component);
       if (!dropped) {
         // Somebody else may still consume with it: not each second.
         drop_retry_.insert_or_assign(name,
                                      DropRetry{aio::Clock::now() + kDropRetry, dropped.error()});
         changed_.notify();
         if (!dropped.error().cancelled())
-          log::warn(kPart, "the subscription of the deleted sink {} stays for now: {}", name,
+          log::warn(kPart, "the position of the deleted {} stays for now: {}", name,
                     dropped.error().text());
         continue;
       }

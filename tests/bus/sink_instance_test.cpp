@@ -88,8 +88,8 @@ class SinkInstances : public BusTest {
       }
       co_await (*producer)->close();
       const auto executor = co_await aio::asio::this_coro::executor;
-      bus_.client.service_url = broker_->service_url();
-      bus_.id = "bus";
+      client_of_bus_.service_url = broker_->service_url();
+      bus_ = {std::make_shared<runtime::Clients>(client_of_bus_), "bus"};
       const auto instance = runtime::make_instance(
           std::make_shared<const runtime::Component>(component_), 0, bus_, executor);
       aio::Gate gate(executor);
@@ -99,6 +99,7 @@ class SinkInstances : public BusTest {
         co_await aio::sleep(1ms);
       }
       co_await gate.close();
+      co_await bus_.clients->stop();
       status = instance->status();
       co_await after_(client);
     });
@@ -117,6 +118,7 @@ class SinkInstances : public BusTest {
 
   Script script_;
   runtime::Component component_;
+  client::Options client_of_bus_;
   runtime::Bus bus_;
   std::function<aio::Task<void>(client::Client&)> after_ = [](client::Client&) -> aio::Task<void> {
     co_return;
@@ -274,7 +276,7 @@ TEST_F(SinkInstances, ABatchDroppedWithoutOutcomesIsTriedAgain) {
 TEST_F(SinkInstances, PartitionsThatComeLaterAreReadFromTheirBeginning) {
   component_.inputs = {"p"};
   component_.from_earliest = false;
-  bus_.client.discovery_period = 50ms;
+  client_of_bus_.discovery_period = 50ms;
   script_.on_record = [](connect::RecordBatch& batch, size_t i) { batch.ok(i); };
   with_client([this](client::Client& client) -> aio::Task<void> {
     const std::string name = "persistent://public/default/p";
@@ -294,8 +296,8 @@ TEST_F(SinkInstances, PartitionsThatComeLaterAreReadFromTheirBeginning) {
     };
     co_await make(1);
     const auto executor = co_await aio::asio::this_coro::executor;
-    bus_.client.service_url = broker_->service_url();
-    bus_.id = "bus";
+    client_of_bus_.service_url = broker_->service_url();
+    bus_ = {std::make_shared<runtime::Clients>(client_of_bus_), "bus"};
     const auto instance = runtime::make_instance(
         std::make_shared<const runtime::Component>(component_), 0, bus_, executor);
     aio::Gate gate(executor);
@@ -314,6 +316,7 @@ TEST_F(SinkInstances, PartitionsThatComeLaterAreReadFromTheirBeginning) {
     co_await say(1, "one");
     co_await written(2);
     co_await gate.close();
+    co_await bus_.clients->stop();
   });
   EXPECT_EQ(script_.seen, (std::vector<std::string>{"zero", "one"}));
 }
@@ -358,7 +361,7 @@ TEST_F(SinkInstances, APatternReadsWhatFitsItButNotItsOwnDeadLetters) {
   };
   component_.inputs.clear();
   component_.topics_pattern = "persistent://public/default/.*";
-  bus_.client.discovery_period = 20ms;
+  client_of_bus_.discovery_period = 20ms;
   size_t looks = 0;
   const auto status = run_instance(5, [&](const auto& s) {
     // Long enough to have found what it must not read.
