@@ -207,5 +207,11 @@ TEST(Definition, HasPulsarsShapeAndTheStructsDefaults) {
   EXPECT_EQ(of("indexName"), "java.lang.String=");
 }
 
+TEST(Fields, AnEmptyMapOfSomethingThatIsNotThereAsksForNothing) {
+  EXPECT_TRUE(parsed(R"({"elasticSearchUrl": "x", "schemaEnable": {}})"));
+  EXPECT_TRUE(parsed(R"({"elasticSearchUrl": "x", "schemaEnable": []})"));
+  EXPECT_FALSE(parsed(R"({"elasticSearchUrl": "x", "schemaEnable": {"a": 1}})"));
+}
+
 }  // namespace
 }  // namespace hulse::config
