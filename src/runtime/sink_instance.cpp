@@ -15,15 +15,19 @@ constexpr size_t kInFlightBytesMax = 32 << 20;
 constexpr size_t kReceiveBytesMax = 8 << 20;
 constexpr size_t kReceiveMessagesMax = 20'000;
 constexpr aio::Duration kStopMax = std::chrono::seconds(5);
+constexpr aio::Duration kLagEvery = std::chrono::seconds(2);
+// A batch that fails as a whole may hold one record that makes it fail.
+constexpr int64_t kAttemptsBeforeSplit = 3;
 constexpr aio::Duration kOutcomeAlarm = std::chrono::seconds(60);
-constexpr const char* kDeadLetterSubscription = "dead-letters";
 
 using connect::Verdict;
 
 }  // namespace
 
 aio::Task<Ended> SinkInstance::life() {
-  auto made = component_.connector->make_sink(component_.given);
+  const auto given = this->given();
+  if (!given) co_return after_open(given.error());
+  auto made = component_.connector->make_sink(*given);
   if (!made) co_return Ended{made.error(), true};
   sink_ = std::move(*made);
   ++life_;
@@ -49,6 +53,7 @@ aio::Task<Ended> SinkInstance::life() {
                           component_.subscription));
       for (auto& lane : lanes_) work_->spawn("pump of " + label(), pump(lane));
       work_->spawn("watch of " + label(), watch());
+      work_->spawn("lag of " + label(), measure());
       work_->spawn("new partitions of " + label(), discover());
       bool stopped = false;
       while (!ended_ && !stopped) {
@@ -146,6 +151,8 @@ aio::Task<void> SinkInstance::pump(Lane& lane) {
       const bool woken = co_await changed_->wait();
       if (!woken) co_return;
     }
+    const bool within = co_await wait_for_limit();
+    if (!within) co_return;
     auto messages = co_await lane.consumer->receive();
     if (!messages) {
       if (!messages.error().cancelled())
@@ -163,9 +170,9 @@ aio::Task<void> SinkInstance::pump(Lane& lane) {
     records->records = std::move((*messages)->list);
     for (const auto& record : records->records) entry->bytes += record.value.size();
     entry->records = records;
-    last_received_ms_ = aio::wall_ms();
-    counters_.received += entry->open;
-    counters_.in_flight += entry->open;
+    came_in(entry->open, entry->bytes);
+    seen_records_ += entry->open;
+    seen_bytes_ += entry->bytes;
     in_flight_bytes_ += entry->bytes;
     lane.entries.push_back(entry);
     if (entry->open == 0) {
@@ -218,15 +225,35 @@ std::string SinkInstance::place(const Entry& entry, uint32_t record) const {
 void SinkInstance::settled(const std::shared_ptr<Entry>& entry, const std::vector<uint32_t>& chosen,
                            std::vector<connect::Outcome> outcomes) {
   if (entry->life != life_) return;
+  if (entry->writing_since) {
+    meters_.write_seconds.observe(
+        std::chrono::duration<double>(aio::Clock::now() - *entry->writing_since).count());
+  }
   entry->writing_since.reset();
+  if (splits(*entry, chosen, outcomes)) {
+    if (work_->closing()) return;
+    const Error why = masked(outcomes[0].error);
+    note_failure("split", why.code(),
+                 failure_of(*entry, chosen[0],
+                            fmt::format("{} records from {} on failed together and are tried in "
+                                        "halves: {}",
+                                        chosen.size(), place(*entry, chosen[0]), why.text()),
+                            why));
+    log::warn(label(), "{} records from {} on failed together and are tried in halves: {}",
+              chosen.size(), place(*entry, chosen[0]), why.text());
+    ++entry->lane->retrying;
+    work_->spawn("halves of " + label(), write_halves(entry, chosen));
+    return;
+  }
   std::vector<uint32_t> again;
-  size_t ok = 0;
+  std::vector<uint32_t> ok;
   unsigned most_attempts = 0;
   const Error* why_again = nullptr;
   for (size_t i = 0; i < chosen.size(); ++i) {
-    const auto& outcome = outcomes[i];
+    auto& outcome = outcomes[i];
+    if (outcome.verdict != Verdict::ok) outcome.error = masked(outcome.error);
     switch (outcome.verdict) {
-      case Verdict::ok: ++ok; break;
+      case Verdict::ok: ok.push_back(chosen[i]); break;
       case Verdict::retry: {
         const unsigned attempts = ++entry->attempts[chosen[i]];
         const int64_t most = component_.policy.retry_attempts_max;
@@ -247,16 +274,68 @@ void SinkInstance::settled(const std::shared_ptr<Entry>& entry, const std::vecto
   }
   if (!again.empty() && !work_->closing()) {
     counters_.retries += again.size();
-    note_failure(fmt::format("{} (attempt {}): {}", place(*entry, again.front()), most_attempts,
-                             why_again->text()));
+    note_failure("retry", why_again->code(),
+                 failure_of(*entry, again.front(),
+                            fmt::format("{} (attempt {}): {}", place(*entry, again.front()),
+                                        most_attempts, why_again->text()),
+                            *why_again));
     log::warn(label(), "{} of {} records are tried again (attempt {}, first is {}): {}",
               again.size(), chosen.size(), most_attempts + 1, place(*entry, again.front()),
               why_again->text());
     ++entry->lane->retrying;
     work_->spawn("retry of " + label(), retry(entry, std::move(again)));
   }
-  counters_.written += ok;
-  if (ok > 0) close_records(*entry, ok);
+  counters_.written += ok.size();
+  for (const uint32_t record : ok) close_record(*entry, record);
+}
+
+// Whether a batch is written again in halves, to find the record that makes all of them fail.
+bool SinkInstance::splits(const Entry& entry, const std::vector<uint32_t>& chosen,
+                          const std::vector<connect::Outcome>& outcomes) const {
+  const auto& first = outcomes.front();
+  if (!first.whole || outcomes.size() < 2) return false;
+  if (first.verdict == Verdict::reject) return true;
+  if (first.verdict != Verdict::retry) return false;
+  // A target that is not there takes no half either.
+  const Code code = first.error.code();
+  if (code == Code::unavailable || code == Code::timeout || code == Code::closed) return false;
+  const auto known = entry.attempts.find(chosen.front());
+  const int64_t attempts = 1 + (known == entry.attempts.end() ? 0 : int64_t{known->second});
+  const int64_t most = component_.policy.retry_attempts_max;
+  return attempts >= (most > 0 ? std::min(most, kAttemptsBeforeSplit) : kAttemptsBeforeSplit);
+}
+
+// Where order is promised, the second half waits until the first is through.
+aio::Task<void> SinkInstance::write_halves(std::shared_ptr<Entry> entry,
+                                           std::vector<uint32_t> chosen) {
+  const bool in_order = component_.ordered() || component_.retain_key_ordering;
+  entry->final.resize(entry->records->records.size());
+  const auto middle = chosen.begin() + static_cast<std::ptrdiff_t>(chosen.size() / 2);
+  std::vector<std::vector<uint32_t>> halves = {{chosen.begin(), middle}, {middle, chosen.end()}};
+  for (auto& half : halves) {
+    const bool written = co_await write(entry, half);
+    if (!written) co_return;
+    const auto all_final = [&] {
+      return std::all_of(half.begin(), half.end(),
+                         [&](uint32_t record) { return entry->final[record]; });
+    };
+    while (in_order && !all_final()) {
+      const bool woken = co_await changed_->wait();
+      if (!woken) co_return;
+    }
+  }
+  --entry->lane->retrying;
+  changed_->notify();
+}
+
+Failure SinkInstance::failure_of(const Entry& entry, uint32_t record, std::string text,
+                                 const Error& words) const {
+  const auto attempts = entry.attempts.find(record);
+  return {.text = std::move(text),
+          .topic = entry.records->topic,
+          .message_id = entry.records->records[record].id.text(),
+          .attempt = attempts == entry.attempts.end() ? 1 : attempts->second,
+          .words = words.text()};
 }
 
 aio::Task<void> SinkInstance::retry(std::shared_ptr<Entry> entry, std::vector<uint32_t> chosen) {
@@ -276,7 +355,10 @@ aio::Task<void> SinkInstance::retry(std::shared_ptr<Entry> entry, std::vector<ui
 // ---- records the target will never take
 
 void SinkInstance::reject(const std::shared_ptr<Entry>& entry, uint32_t record, const Error& why) {
-  note_failure(fmt::format("{} was rejected: {}", place(*entry, record), why.text()));
+  note_failure(
+      "reject", why.code(),
+      failure_of(*entry, record,
+                 fmt::format("{} was rejected: {}", place(*entry, record), why.text()), why));
   const auto fallback = component_.guarantee == connect::Guarantee::effectively_once
                             ? OnReject::stop
                             : OnReject::dead_letter;
@@ -287,7 +369,7 @@ void SinkInstance::reject(const std::shared_ptr<Entry>& entry, uint32_t record, 
     case OnReject::skip:
       log::warn(label(), "{} is skipped: {}", place(*entry, record), why.text());
       ++counters_.skipped;
-      close_records(*entry, 1);
+      close_record(*entry, record);
       return;
     case OnReject::dead_letter:
       if (!work_->closing())
@@ -296,28 +378,11 @@ void SinkInstance::reject(const std::shared_ptr<Entry>& entry, uint32_t record, 
   }
 }
 
-std::string SinkInstance::dead_letter_topic() const {
-  if (!component_.dead_letter_topic.empty()) return component_.dead_letter_topic;
-  if (component_.inputs.empty()) {
-    // A pattern is no topic's name; it begins with its tenant and namespace.
-    const auto parts = split(component_.topics_pattern, '/');
-    return fmt::format("persistent://{}/{}/{}-{}-{}-DLQ", parts[2], parts[3], component_.tenant,
-                       component_.name_space, component_.name);
-  }
-  // Of the unpartitioned topic; a component of another namespace carries its own names.
-  const auto base = wire::TopicName::parse(component_.inputs.front())->base();
-  const bool at_home = base.tenant == component_.tenant && base.name_space == component_.name_space;
-  const auto who =
-      at_home ? component_.name
-              : fmt::format("{}-{}-{}", component_.tenant, component_.name_space, component_.name);
-  return fmt::format("{}-{}-DLQ", base.text(), who);
-}
-
 // A pattern may fit it.
 bool SinkInstance::reads_own_dead_letters(const std::string& topic) const {
   if (!component_.inputs.empty()) return false;
   const auto name = wire::TopicName::parse(topic);
-  const auto own = wire::TopicName::parse(dead_letter_topic());
+  const auto own = wire::TopicName::parse(dead_letter_topic(component_));
   return name && own && name->base().text() == own->base().text();
 }
 
@@ -330,7 +395,7 @@ aio::Task<void> SinkInstance::dead_letter(std::shared_ptr<Entry> entry, uint32_t
   if (!dead_letters_) {
     opening_dead_letters_ = true;
     client::ProducerOptions options;
-    options.topic = dead_letter_topic();
+    options.topic = dead_letter_topic(component_);
     options.initial_subscription = kDeadLetterSubscription;
     options.chunking = true;  // what came in chunks may have to leave in chunks
     auto producer = co_await client_->create_producer(options);
@@ -346,7 +411,7 @@ aio::Task<void> SinkInstance::dead_letter(std::shared_ptr<Entry> entry, uint32_t
   const auto& message = entry->records->records[record];
   const std::string reason = why.text();
   client::DeadLetterProperties properties(message, entry->records->topic, component_.subscription);
-  properties.set("HULSE_REASON", reason);
+  properties.set(kDeadLetterReason, reason);
   const wire::Outgoing outgoing{.value = message.value,
                                 .key = message.key,
                                 .properties = properties.list(),
@@ -363,15 +428,19 @@ aio::Task<void> SinkInstance::dead_letter(std::shared_ptr<Entry> entry, uint32_t
     }
     log::warn(self->label(), "{} went to {}: {}", self->place(*entry, record), topic, reason);
     ++self->counters_.dead_lettered;
-    self->close_records(*entry, 1);
+    self->close_record(*entry, record);
   });
 }
 
 // ---- the end of entries and lives
 
-void SinkInstance::close_records(Entry& entry, size_t count) {
-  entry.open -= count;
-  counters_.in_flight -= count;
+void SinkInstance::close_record(Entry& entry, uint32_t record) {
+  if (!entry.final.empty()) {
+    entry.final[record] = true;
+    changed_->notify();
+  }
+  --entry.open;
+  --counters_.in_flight;
   if (entry.open == 0) finish(entry);
 }
 
@@ -393,6 +462,35 @@ void SinkInstance::end(Ended ended) {
   if (ended_) return;
   ended_ = std::move(ended);
   changed_->notify();
+}
+
+// How far it is behind, by what the broker knows of each subscription.
+aio::Task<void> SinkInstance::measure() {
+  for (;;) {
+    Lag lag;
+    bool known = true;
+    // By index: lanes may be added meanwhile.
+    for (size_t i = 0; i < lanes_.size(); ++i) {
+      const auto consumer = lanes_[i].consumer;
+      // Under Failover another instance answers for what it is the reader of.
+      if (!consumer->active()) continue;
+      const auto backlog = co_await consumer->backlog();
+      if (!backlog && backlog.error().cancelled()) co_return;
+      known = known && backlog;
+      if (backlog) lag.messages += *backlog;
+    }
+    const int64_t now = aio::wall_ms();
+    for (const auto& lane : lanes_) {
+      if (lane.entries.empty() || lane.entries.front()->records->records.empty()) continue;
+      lag.age_ms =
+          std::max(lag.age_ms, now - lane.entries.front()->records->records[0].publish_time);
+    }
+    if (seen_records_ > 0) lag.bytes = lag.messages * (seen_bytes_ / seen_records_);
+    // A broker that does not tell leaves it unknown, not what it was.
+    meters_.lag = known ? std::optional(lag) : std::nullopt;
+    const bool slept = co_await aio::sleep(kLagEvery);
+    if (!slept) co_return;
+  }
 }
 
 // No silent stall: a record without an outcome is named.

@@ -25,11 +25,13 @@ aio::Task<Ended> SourceInstance::life() {
   if (component_.batch_bytes_max)
     options.batch_bytes_max = static_cast<size_t>(*component_.batch_bytes_max);
   if (component_.batch_delay) options.linger = *component_.batch_delay;
+  const auto given = this->given();
+  if (!given) co_return after_open(given.error());
   const auto producer = co_await client_->create_topic_producer(options);
   if (!producer) co_return after_open(producer.error());
   context_.message_bytes_max = (*producer)->message_bytes_max();
 
-  auto source = component_.connector->make_source(component_.given);
+  auto source = component_.connector->make_source(*given);
   if (!source) {
     co_await (*producer)->close();
     co_return Ended{source.error(), true};
@@ -56,6 +58,8 @@ aio::Task<Ended> SourceInstance::life() {
 
 aio::Task<Ended> SourceInstance::pump(connect::Source& source, client::TopicProducer& producer) {
   for (;;) {
+    const bool within = co_await wait_for_limit();
+    if (!within) co_return Ended{Error(Code::cancelled, "stopped"), false};
     const bool room = co_await producer.wait_for_room();
     if (!room) {
       const auto failed = co_await producer.flush();
@@ -77,19 +81,23 @@ void SourceInstance::send(client::TopicProducer& producer, connect::SourceBatch 
                          .event_time = record.event_time});
   }
   const size_t count = batch.records.size();
-  last_received_ms_ = aio::wall_ms();
-  counters_.received += count;
-  counters_.in_flight += count;
+  came_in(count, batch.bytes);
   // The producer copies: the batch's buffers are free when this returns.
   producer.send(outgoing_, [self = std::static_pointer_cast<SourceInstance>(shared_from_this()),
-                            count, stored = std::move(batch.stored)](const Result<MessageId>& id) {
+                            count, began = aio::Clock::now(),
+                            stored = std::move(batch.stored)](const Result<MessageId>& id) {
+    self->meters_.write_seconds.observe(
+        std::chrono::duration<double>(aio::Clock::now() - began).count());
     self->counters_.in_flight -= std::min<uint64_t>(self->counters_.in_flight, count);
     if (id) {
       self->counters_.written += count;
     } else {
       (id.error().cancelled() ? self->counters_.returned : self->counters_.skipped) += count;
       if (!id.error().cancelled()) {
-        self->note_failure(fmt::format("{} records were not stored: {}", count, id.error().text()));
+        self->note_failure(
+            "reject", id.error().code(),
+            {.text = fmt::format("{} records were not stored: {}", count, id.error().text()),
+             .words = id.error().text()});
         log::warn(self->label(), "{} records were not stored: {}", count, id.error().text());
       }
     }
