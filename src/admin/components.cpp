@@ -206,6 +206,11 @@ Answer handle_one(Call& call, Kind kind, ComponentName name) {
   auto config = read_config(call, kind);
   if (!config) co_return refuse(config.error());
   auto forbidden = co_await forbid_topics(call, *config);
+  if (!forbidden && call.put()) {
+    // Changing where a sink writes to is reading what it reads.
+    const auto now = call.worker.config(kind, name);
+    if (now) forbidden = co_await forbid_topics(call, *now);
+  }
   if (forbidden) co_return forbidden;
   for (const auto& [key, value] : *config) {
     call.noted += call.noted.empty() ? "given " : ", ";

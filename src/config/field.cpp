@@ -372,8 +372,9 @@ json::array definition(std::span<const Field> fields) {
 }
 
 namespace {
-// "http://user:password@host/" as "http://********@host/", wherever it stands in `text`.
-std::string without_credentials(std::string_view text) {
+// "http://user:password@host/" as "http://********@host/", wherever it stands in `text`; what it
+// covers is added to `found`, if there is one.
+std::string without_credentials(std::string_view text, std::vector<std::string>* found = nullptr) {
   std::string out;
   for (;;) {
     const size_t scheme = text.find("://");
@@ -384,6 +385,7 @@ std::string without_credentials(std::string_view text) {
     out += text.substr(0, host);
     const bool has = at != std::string_view::npos && at >= host;
     if (has) out += kRedacted;
+    if (has && found != nullptr) found->emplace_back(text.substr(host, at - host));
     text.remove_prefix(has ? at : host);
   }
 }
@@ -427,6 +429,29 @@ json::object redacted_under(std::span<const Field> fields, const std::string& pr
 
 json::object redacted(std::span<const Field> fields, const json::object& values) {
   return redacted_under(fields, "", values);
+}
+
+std::vector<std::string> url_credentials(const json::value& value) {
+  std::vector<std::string> found;
+  if (const auto* text = value.if_string()) {
+    without_credentials(std::string_view(*text), &found);
+    // Whoever repeats one may leave the user out.
+    for (size_t i = 0, count = found.size(); i < count; ++i) {
+      const size_t colon = found[i].find(':');
+      if (colon != std::string::npos) found.push_back(found[i].substr(colon + 1));
+    }
+    return found;
+  }
+  const auto add = [&](const json::value& item) {
+    for (auto& one : url_credentials(item)) found.push_back(std::move(one));
+  };
+  if (const auto* list = value.if_array()) {
+    for (const auto& item : *list) add(item);
+  }
+  if (const auto* object = value.if_object()) {
+    for (const auto& [key, item] : *object) add(item);
+  }
+  return found;
 }
 
 namespace {

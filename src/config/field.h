@@ -354,4 +354,7 @@ boost::json::array definition(std::span<const Field> fields);
 // (secret_reference.h) is none.
 boost::json::object redacted(std::span<const Field> fields, const boost::json::object& values);
 
+// What redacted() covers in URLs, wherever they stand in `value`: "user:password", and "password".
+std::vector<std::string> url_credentials(const boost::json::value& value);
+
 }  // namespace hulse::config

@@ -50,6 +50,12 @@ class WorkerProcess {
       const auto made = co_await make_namespace(client->security);
       if (!made) co_return made.error();
     }
+    std::shared_ptr<const runtime::SecretBox> secrets;
+    if (!options_.secrets_key_file.empty()) {
+      auto box = co_await open_secrets(options_.secrets_key_file, disk_threads_.next());
+      if (!box) co_return box.error();
+      secrets = std::move(*box);
+    }
     auto web = co_await aio::on(
         strand_,
         WebServers::start(options_, options_.web_port, disk_threads_.next(),
@@ -66,11 +72,7 @@ class WorkerProcess {
     options.name_space = options_.state_namespace;
     options.subscription_grace = options_.subscription_grace;
     options.secret_sources = options_.secret_sources();
-    if (!options_.secrets_key_file.empty()) {
-      auto box = co_await open_secrets(options_.secrets_key_file, disk_threads_.next());
-      if (!box) co_return box.error();
-      options.secrets = std::move(*box);
-    }
+    options.secrets = secrets;
     const std::string id = options.id;
     worker_ = std::make_unique<runtime::Worker>(std::move(options), strand_, worker_threads_);
     co_await aio::on(strand_, begin());

@@ -70,6 +70,9 @@ Result<config::Given> Instance::given() {
     };
     config::visit_secrets(component_.connector->fields, resolved->values, hide);
     for (const auto& [name, value] : resolved->secrets) hide({}, value);
+    for (auto& one : config::url_credentials(resolved->values)) {
+      if (one.size() >= kHiddenBytesMin) hidden_.push_back(std::move(one));
+    }
     return resolved;
   }
   // A file that is mounted late, or is being exchanged: it is looked for again.

@@ -39,6 +39,9 @@ Result<std::string> read_file(std::string path, std::string key, const SecretSou
   }
   const auto inside = check_inside(path, sources.directory);
   if (!inside) return inside.error();
+  // A pipe would hold whoever opens it until somebody writes.
+  if (fs::exists(path, ignored) && !fs::is_regular_file(path, ignored))
+    return Error(Code::invalid, fmt::format("{} is no regular file", path));
   auto text = aio::read_small_file(path);
   if (!text) return Error(Code::invalid, text.error().text());
   if (!key.empty()) {

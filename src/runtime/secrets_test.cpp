@@ -1,6 +1,7 @@
 #include "runtime/secrets.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <boost/json.hpp>
 #include <cstdlib>
@@ -45,6 +46,9 @@ TEST_F(Secrets, AreReadWhereTheyAreKept) {
   const auto document = file("all.json", R"({"password": "from a document"})");
   EXPECT_EQ(*resolve_secret(json::object{{"path", value(document)}, {"key", "password"}}, {}),
             "from a document");
+  ASSERT_EQ(::mkfifo(in("pipe").c_str(), 0600), 0);
+  EXPECT_FALSE(resolve_secret(value("file:" + in("pipe")), {})) << "it does not wait for a writer";
+  EXPECT_FALSE(resolve_secret(value("file:" + in("mounted")), {}));
   EXPECT_EQ(*resolve_secret("literal:env:X", {}), "env:X");
   EXPECT_EQ(*resolve_secret("itself", {}), "itself");
 }

@@ -10,6 +10,7 @@ namespace hulse::runtime {
 namespace {
 
 constexpr auto kLookMax = std::chrono::seconds(20);
+constexpr auto kEndMax = std::chrono::seconds(15);  // of instances, on whichever worker
 
 // The first message from a place on; nothing when there is none.
 aio::Task<Result<std::optional<Message>>> first_from(client::Client& client, std::string topic,
@@ -151,9 +152,14 @@ aio::Task<Result<std::vector<std::string>>> Worker::replay(ComponentName name, P
   if (!stored) co_return stored.error();
   turn.end();
   co_await wait_applied(name.text(), *stored);
-  const bool ended = co_await wait_ended(name.text());
+  const auto until = aio::Clock::now() + kEndMax;
+  while (!ended_everywhere(name.text()) && aio::Clock::now() < until) {
+    co_await changed_.wait_until(until);
+    const bool stopped = co_await aio::cancelled();
+    if (stopped) break;
+  }
   Result<void> moved;
-  if (!ended) {
+  if (!ended_everywhere(name.text())) {
     moved = Error(Code::timeout, "its instances have not ended in time; nothing was moved");
   }
   for (size_t i = 0; moved && i < topics->size(); ++i)

@@ -92,6 +92,17 @@ def test_a_component_is_no_way_around_the_rights_to_topics(secure, config, refus
         assert status == 403 and refused in json.loads(text)["reason"], text
 
 
+def test_a_component_of_others_cannot_be_turned_around(secure):
+    """Who may not read a topic may not make somebody else's sink write it elsewhere."""
+    path = "/admin/v3/sinks/public/default/theirs"
+    config = {**sink("persistent://other/ns/t"), "name": "theirs"}
+    assert secure.rest("POST", path, config, secure.tokens["admin"])[0] == 204
+    for role, status in (("sinker", 403), ("boss", 403), ("admin", 204)):
+        answered, text = secure.rest("PUT", path, {"parallelism": 2}, secure.tokens[role])
+        assert answered == status, f"{role}: {answered} {text}"
+    assert secure.rest("DELETE", path, None, secure.tokens["admin"])[0] == 204
+
+
 def test_a_role_that_may_makes_a_sink_and_the_audit_says_so(secure):
     path = "/admin/v3/sinks/public/default/made"
     assert secure.rest("POST", path, {**sink("t"), "name": "made"}, secure.tokens["sinker"])[0] == 204

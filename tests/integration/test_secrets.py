@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from support import Standalone, http, http_status, wait_until
+from support import Standalone, WorkerProcess, http, http_status, wait_until
 from test_worker import Admin
 
 CANARY = "canary-4f1d7b0c93e2"
@@ -114,6 +114,7 @@ def test_a_canary_is_nowhere(workshop, broker, admin, connect):
     (mounted / "token").write_text(CANARY)
     places = {
         "literal": ({"elasticSearchUrl": f"http://{rejects.host}", "username": "me", "password": CANARY}, None),
+        "url": ({"elasticSearchUrl": f"http://me:{CANARY}@{rejects.host}"}, None),
         "denied": ({"elasticSearchUrl": f"http://{denies.host}", "username": "me", "password": CANARY}, None),
         "escaped": ({"elasticSearchUrl": f"http://{rejects.host}", "apiKey": "literal:env:" + CANARY}, None),
         "secrets": ({"elasticSearchUrl": f"http://{rejects.host}"}, {"token": CANARY}),
@@ -145,11 +146,12 @@ def test_a_canary_is_nowhere(workshop, broker, admin, connect):
     producer = connect(broker.url).create_producer("t")
     producer.send(b'{"n": 1}')
     # Every secret has reached its target, and what the target said of it is in the status.
-    wait_until(lambda: {"me:" + CANARY + "2", f"Bearer {CANARY}", f"ApiKey env:{CANARY}"} <= rejects.seen,
+    wait_until(lambda: {"me:" + CANARY + "2", "me:" + CANARY, f"Bearer {CANARY}", f"ApiKey env:{CANARY}"} <= rejects.seen,
                "every target was shown its secret")
     wait_until(lambda: admin.status("sinks", "denied")["hulse"]["state"] == "failed", "a refused login ends it")
     wait_until(lambda: all(admin.status("sinks", name)["hulse"]["deadLettered"] == 1 for name in
-                           ("literal", "escaped", "secrets", "environment", "file", "mounted")), "all are rejected")
+                           ("literal", "url", "escaped", "secrets", "environment", "file", "mounted")),
+               "all are rejected")
     assert "not with" in admin.status("sinks", "file")["latestSinkExceptions"][0]["exceptionString"]
     wait_until(lambda: admin.status("sinks", "nobody")["numSinkExceptions"] > 0, "nobody answers")
 
@@ -158,7 +160,7 @@ def test_a_canary_is_nowhere(workshop, broker, admin, connect):
     rejects.seen.clear()
     broker.start()
     connect(broker.url).create_producer("t").send(b'{"n": 2}')
-    wait_until(lambda: {"me:" + CANARY + "2", f"Bearer {CANARY}", f"ApiKey env:{CANARY}"} <= rejects.seen,
+    wait_until(lambda: {"me:" + CANARY + "2", "me:" + CANARY, f"Bearer {CANARY}", f"ApiKey env:{CANARY}"} <= rejects.seen,
                "every target was shown its secret again")
     wait_until(lambda: admin.status("sinks", "denied")["hulse"]["state"] == "failed", "a refused login ends it again")
 
@@ -226,3 +228,29 @@ def test_another_key_opens_nothing(workshop, broker, admin):
     broker.start()
     wait_until(lambda: "secretsKeyFile" not in admin.status("sinks", "x")["error"], "the old key opens it")
     admin("sinks", "update", "--name", "x", "--parallelism", "2")
+
+
+def test_workers_of_one_bus_share_a_key(workshop):
+    """Without one they take references only; with one the secret arrives wherever the instance runs."""
+    bus = workshop.standalone(arguments=("--functions-worker-enabled", "false"))
+    target = Echo(400)
+    literal = {"elasticSearchUrl": f"http://{target.host}", "token": CANARY}
+    bare = WorkerProcess(workshop, bus.url, (), name="bare")
+    admin = Admin(workshop, bare)
+    done = create(admin, workshop, "x", literal)
+    assert done.returncode == 1 and "secretsKeyFile" in done.stderr, done.stderr
+    assert create(admin, workshop, "y", {**literal, "token": "literal:x"}).returncode == 1
+    (workshop.folder / "token").write_text(CANARY)
+    assert create(admin, workshop, "z", {**literal, "token": f"file:{workshop.folder / 'token'}"}).returncode == 0
+    admin("sinks", "delete", "--name", "z")
+    bare.kill()
+    key = ("--secrets-key-file", str(workshop.folder / "bus.key"))
+    first, second = (WorkerProcess(workshop, bus.url, key, name=name) for name in ("first", "second"))
+    admin = Admin(workshop, first)
+    done = create(admin, workshop, "x", literal, parallelism=2)
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: {one["status"]["workerId"] for one in json.loads(
+        Admin(workshop, second)("sinks", "status", "--name", "x"))["instances"] if one["status"]["running"]}
+        == {"first", "second"}, "each runs one")
+    bus.stop()
+    assert not hits_in(bus.data)
