@@ -16,6 +16,8 @@ constexpr const char* kParts[] = {"configs", "secrets"};
 
 Result<ComponentRecord> sealed(ComponentRecord record, const std::string& name,
                                const SecretBox* box) {
+  // What could not be opened stays what it is: its secrets are not here to be encrypted anew.
+  if (!record.sealed.empty()) return record;
   std::vector<std::string> notes;
   const auto component = parse_component(record.kind, record.config, notes);
   auto shown = without_secrets(component ? component->connector : nullptr, record.config);

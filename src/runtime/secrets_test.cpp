@@ -130,6 +130,11 @@ TEST_F(Secrets, AStoredConfigurationHoldsNoneInClear) {
   EXPECT_EQ(open->config, record.config);
   EXPECT_TRUE(open->sealed.empty());
   EXPECT_FALSE(unsealed(*decoded, "public/default/x", nullptr));
+  // Stored again by whoever cannot read them (a stop), they are still there.
+  const auto other = SecretBox::open(in("other"));
+  const auto again = sealed(*decoded, "public/default/x", &*other);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->sealed, decoded->sealed);
   EXPECT_FALSE(sealed(record, "public/default/x", nullptr)) << "without a key none is stored";
 }
 
