@@ -43,6 +43,7 @@ void SinkInstance::settled(const std::shared_ptr<Entry>& entry, const std::vecto
   }
   std::vector<uint32_t> again;
   std::vector<uint32_t> ok;
+  ok.reserve(chosen.size());
   unsigned most_attempts = 0;
   const Error* why_again = nullptr;
   for (size_t i = 0; i < chosen.size(); ++i) {
