@@ -1,5 +1,6 @@
 // /admin/v3/sources and /admin/v3/sinks, in the singular too.
 #include <charconv>
+#include <cmath>
 
 #include "admin/multipart.h"
 #include "admin/rest_common.h"
@@ -66,6 +67,37 @@ json::array failures(const runtime::Status& status) {
   return out;
 }
 
+// What it measures, and its last failures with what is known of each.
+void show_meters(const runtime::Status& status, json::object& out) {
+  const auto& meters = status.meters;
+  const auto rounded = [](double value) { return std::round(value * 10) / 10; };
+  out["rates"] = json::object{{"recordsInPerSecond", rounded(meters.records_in)},
+                              {"recordsOutPerSecond", rounded(meters.records_out)},
+                              {"bytesInPerSecond", std::round(meters.bytes_in)}};
+  if (meters.lag) {
+    out["lag"] = json::object{{"messages", meters.lag->messages},
+                              {"bytes", meters.lag->bytes},
+                              {"ageMs", meters.lag->age_ms}};
+  }
+  if (meters.records_limit > 0 || meters.bytes_limit > 0) {
+    out["rateLimit"] = json::object{{"recordsPerSecond", meters.records_limit},
+                                    {"bytesPerSecond", meters.bytes_limit},
+                                    {"waitedMs", meters.limited_ms}};
+  }
+  json::array errors;
+  for (auto at = status.failures.rbegin(); at != status.failures.rend(); ++at) {
+    json::object one{{"timestampMs", at->at_ms}, {"text", at->text}};
+    if (!at->message_id.empty()) {
+      one["topic"] = at->topic;
+      one["messageId"] = at->message_id;
+      one["attempt"] = at->attempt;
+    }
+    if (!at->words.empty()) one["words"] = at->words;
+    errors.push_back(std::move(one));
+  }
+  out["lastErrors"] = std::move(errors);
+}
+
 // Pulsar's fields, and ours in an object of their own.
 json::object show(Kind kind, const runtime::InstanceStatus& instance) {
   const auto& status = instance.status;
@@ -91,7 +123,9 @@ json::object show(Kind kind, const runtime::InstanceStatus& instance) {
                               {"returned", counters.returned},
                               {"inFlight", counters.in_flight},
                               {"alreadyStored", counters.already_stored},
-                              {"retries", counters.retries}};
+                              {"retries", counters.retries},
+                              {"restarts", counters.restarts}};
+  show_meters(status, out["hulse"].get_object());
   return out;
 }
 
@@ -160,7 +194,7 @@ aio::HttpResponse told(const std::vector<std::string>& lines, std::string_view h
   return response;
 }
 
-Answer handle_one(const Call& call, Kind kind, ComponentName name) {
+Answer handle_one(Call& call, Kind kind, ComponentName name) {
   if (call.get()) {
     const auto shown = call.worker.config(kind, name);
     co_return shown ? answer(*shown) : refuse(shown.error());
@@ -172,13 +206,42 @@ Answer handle_one(const Call& call, Kind kind, ComponentName name) {
   if (!call.post() && !call.put()) co_return std::nullopt;
   auto config = read_config(call, kind);
   if (!config) co_return refuse(config.error());
+  auto forbidden = co_await forbid_topics(call, *config);
+  if (!forbidden && call.put()) {
+    // Changing where a sink writes to is reading what it reads.
+    const auto now = call.worker.config(kind, name);
+    if (now) forbidden = co_await forbid_topics(call, *now);
+  }
+  if (forbidden) co_return forbidden;
+  for (const auto& [key, value] : *config) {
+    call.noted += call.noted.empty() ? "given " : ", ";
+    call.noted += std::string_view(key);
+  }
   const bool dry_run = call.flag("dryRun");
   if (call.post()) {
     const auto notes = co_await call.worker.create(kind, name, std::move(*config), dry_run);
     co_return notes ? told(*notes, "Hulse-Notes", dry_run) : refuse(notes.error());
   }
   const auto changes = co_await call.worker.update(kind, name, std::move(*config), dry_run);
+  if (changes) call.noted = fmt::format("{}", fmt::join(*changes, "; "));
   co_return changes ? told(*changes, "Hulse-Changes", dry_run) : refuse(changes.error());
+}
+
+// ?from=earliest|TIME|MESSAGE, &topic= for one of several.
+Answer replay(Call& call, ComponentName name) {
+  const auto from = call.query.find("from");
+  if (from == call.query.end())
+    co_return refuse(400, "from where? ?from=earliest, a message or a time");
+  const auto place = runtime::parse_place(from->second, aio::wall_ms());
+  if (!place) co_return refuse(place.error());
+  const auto topic = call.query.find("topic");
+  const auto moved = co_await call.worker.replay(
+      name, *place, topic == call.query.end() ? std::string() : topic->second);
+  if (!moved) co_return refuse(moved.error());
+  json::array list;
+  for (const auto& line : *moved) list.emplace_back(line);
+  call.noted = fmt::format("{}", fmt::join(*moved, "; "));
+  co_return answer(json::object{{"from", std::move(list)}});
 }
 
 std::optional<runtime::Verb> verb_of(std::string_view word) {
@@ -220,6 +283,8 @@ Answer handle_components(Call& call) {
   if (parts.size() > 8) co_return std::nullopt;
   const auto& what = parts.back();
   if (call.get() && what == "status") co_return co_await show_status(call, *kind, name, instance);
+  if (call.post() && what == "replay" && *kind == Kind::sink && !instance)
+    co_return co_await replay(call, name);
   const auto verb = verb_of(what);
   if (!call.post() || !verb) co_return std::nullopt;
   const auto done = co_await call.worker.act(*kind, name, *verb, instance);

@@ -36,6 +36,51 @@ constexpr Row kRows[] = {
      "Records without an outcome yet.", &runtime::Counters::in_flight},
 };
 
+// What an instance measures, from its start on.
+void show_meters(metrics::Page& page, bool sink, const metrics::Labels& labels,
+                 const runtime::Meters& meters) {
+  const auto gauge = [&](std::string_view of_sink, std::string_view of_source,
+                         std::string_view help, double value) {
+    page.add(sink ? of_sink : of_source, Type::gauge, help, labels, value);
+  };
+  gauge("hulse_sink_records_in_per_second", "hulse_source_records_in_per_second",
+        "Records received a second, over the last ten seconds.", meters.records_in);
+  gauge("hulse_sink_records_out_per_second", "hulse_source_records_out_per_second",
+        "Records the other side confirmed a second, over the last ten seconds.",
+        meters.records_out);
+  gauge("hulse_sink_bytes_in_per_second", "hulse_source_bytes_in_per_second",
+        "Bytes received a second, over the last ten seconds.", meters.bytes_in);
+  page.add(sink ? "hulse_sink_batch_records" : "hulse_source_batch_records",
+           "Records that came in one batch.", labels, meters.batch_records);
+  page.add(sink ? "hulse_sink_write_seconds" : "hulse_source_write_seconds",
+           sink ? "How long the target took for a batch." : "How long the broker took for a batch.",
+           labels, meters.write_seconds);
+  page.add(sink ? "hulse_sink_limited_seconds_total" : "hulse_source_limited_seconds_total",
+           Type::counter, "Seconds that the rate limit held it back.", labels,
+           static_cast<double>(meters.limited_ms) / 1000);
+  auto by_class = labels;
+  by_class.emplace_back("outcome", "");
+  by_class.emplace_back("error", "");
+  for (const auto& [kind, count] : meters.failures) {
+    by_class[by_class.size() - 2].second = kind.first;
+    by_class.back().second = to_string(kind.second);
+    page.add(
+        sink ? "hulse_sink_failures_total" : "hulse_source_failures_total", Type::counter,
+        "Failures by what they led to (retry, split, reject, restart, fatal) and kind of error.",
+        by_class, count);
+  }
+  if (!meters.lag) return;
+  page.add("hulse_sink_lag_messages", Type::gauge,
+           "What the sink's subscription has not acknowledged; instances of a shared subscription "
+           "each see all of it.",
+           labels, meters.lag->messages);
+  page.add("hulse_sink_lag_bytes", Type::gauge, "The same in bytes, about.", labels,
+           meters.lag->bytes);
+  page.add("hulse_sink_lag_seconds", Type::gauge,
+           "Since the oldest record without an outcome was published.", labels,
+           static_cast<double>(meters.lag->age_ms) / 1000);
+}
+
 }  // namespace
 
 aio::Task<std::string> metrics_of(runtime::Worker& worker) {
@@ -56,6 +101,7 @@ aio::Task<std::string> metrics_of(runtime::Worker& worker) {
     page.add(sink ? "pulsar_sink_last_invocation" : "pulsar_source_last_invocation", Type::gauge,
              "When it received its last record, in milliseconds since 1970.", labels,
              status.last_received_ms);
+    show_meters(page, sink, labels, status.meters);
     page.add(sink ? "hulse_sink_running" : "hulse_source_running", Type::gauge,
              "1 while the instance runs.", labels, status.state == runtime::State::running ? 1 : 0);
   }

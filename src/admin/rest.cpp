@@ -1,6 +1,8 @@
 #include "admin/rest.h"
 
 #include "admin/rest_common.h"
+#include "base/log.h"
+#include "base/text.h"
 
 namespace hulse::admin {
 
@@ -37,16 +39,48 @@ bool serves(std::string_view path) {
          path.starts_with("/admin/v2/worker/") || path.starts_with("/admin/v2/worker-stats/");
 }
 
+namespace {
+
+void audit(const Call& call, const aio::HttpResponse& answered) {
+  if (call.get() || call.request.method == "HEAD") return;
+  const std::string who = call.caller.role.empty() ? "anybody" : json_quote(call.caller.role);
+  std::string said;
+  std::string noted = call.noted;
+  for (char& c : noted) {
+    if (static_cast<unsigned char>(c) < ' ') c = ' ';  // one line, whatever a key is called
+  }
+  if (answered.status >= 300) {
+    boost::system::error_code error;
+    const auto body = json::parse(answered.body, error);
+    const auto* reason =
+        !error && body.is_object() ? body.get_object().if_contains("reason") : nullptr;
+    if (reason != nullptr) said = "; " + json::serialize(*reason);
+  }
+  log::info("audit", "{} {} by {} from {}: {}{}{}", call.request.method, call.request.path(), who,
+            call.request.peer, answered.status, call.noted.empty() ? "" : "; " + noted, said);
+}
+
+}  // namespace
+
 aio::Task<aio::HttpResponse> handle(runtime::Worker& worker, aio::HttpRequest request) {
-  Call call(worker, request);
+  Caller nobody;
+  co_return co_await handle(worker, std::move(request), std::move(nobody));
+}
+
+aio::Task<aio::HttpResponse> handle(runtime::Worker& worker, aio::HttpRequest request,
+                                    Caller caller) {
+  Call call(worker, request, caller);
   // A script that starts the server goes on at once.
   co_await worker.wait_ready();
   auto answered = co_await handle_components(call);
   if (!answered) answered = co_await handle_functions(call);
   if (!answered) answered = co_await handle_worker(call);
-  if (answered) co_return std::move(*answered);
-  co_return refuse(404, fmt::format("{} {} is not served by this version of Hulse", request.method,
-                                    request.target));
+  if (!answered) {
+    answered = refuse(404, fmt::format("{} {} is not served by this version of Hulse",
+                                       request.method, request.target));
+  }
+  audit(call, *answered);
+  co_return std::move(*answered);
 }
 
 }  // namespace hulse::admin

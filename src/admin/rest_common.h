@@ -17,9 +17,12 @@ using aio::refuse;
 
 // A request taken apart, and what it is about. Lives while it is answered.
 struct Call : aio::RestCall {
-  Call(runtime::Worker& of, const aio::HttpRequest& from) : RestCall(from), worker(of) {}
+  Call(runtime::Worker& of, const aio::HttpRequest& from, const Caller& by)
+      : RestCall(from), worker(of), caller(by) {}
 
   runtime::Worker& worker;
+  const Caller& caller;
+  std::string noted;  // for the audit line: what was changed; nothing secret
 };
 
 using Answer = aio::Task<std::optional<aio::HttpResponse>>;
@@ -28,6 +31,9 @@ aio::HttpResponse refuse(const Error& error);  // with the status its code means
 
 // ConnectorDefinitions of one kind, or of all.
 json::array connector_definitions(std::optional<connect::Kind> kind);
+
+// Refuses a configuration whose topics the caller may not use by themselves.
+aio::Task<std::optional<aio::HttpResponse>> forbid_topics(const Call& call, json::object config);
 
 // Each answers nothing when the path is not its own.
 Answer handle_components(Call& call);  // sources and sinks

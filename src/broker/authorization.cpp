@@ -44,6 +44,12 @@ bool Authorization::sees(const std::string& name_space, const std::string& role)
   return lists(grants, role, "produce") || lists(grants, role, "consume");
 }
 
+bool Authorization::manages(std::string_view kind, const std::string& name_space,
+                            const std::string& role) const {
+  if (administers(name_space.substr(0, name_space.find('/')), role)) return true;
+  return lists(inner(policies_of(namespaces_, name_space), "namespace_auth"), role, kind);
+}
+
 bool Authorization::granted(Action action, const wire::TopicName& topic,
                             const std::string& role) const {
   const std::string word = action == Action::produce ? "produce" : "consume";

@@ -28,6 +28,9 @@ class Authorization {
   bool is_super(const std::string& role) const;
   // Whether the role manages the tenant: its namespaces, topics and policies.
   bool administers(const std::string& tenant, const std::string& role) const;
+  // Whether the role manages what runs in the namespace: `kind` is "functions", "sources" or
+  // "sinks".
+  bool manages(std::string_view kind, const std::string& name_space, const std::string& role) const;
   // Whether the role has anything to do with the namespace: then it may list its topics.
   bool sees(const std::string& name_space, const std::string& role) const;
   // Consuming asks for the subscription too: it may be reserved for some roles.

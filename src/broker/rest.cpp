@@ -228,6 +228,18 @@ aio::Task<std::optional<aio::HttpResponse>> refuse_stranger(Broker& broker,
   co_return admit(call);
 }
 
+aio::Task<std::string> role_of(Broker& broker, const aio::HttpRequest& request) {
+  const auto identity = co_await identify(broker, request);
+  co_return identity ? identity->role : std::string();
+}
+
+aio::Task<bool> may_use(Broker& broker, std::string role, std::string topic, bool write) {
+  const auto name = wire::TopicName::parse(topic);
+  // One that cannot be is refused by whoever looks at it.
+  co_return !name ||
+      broker.authorization().may(write ? Action::produce : Action::consume, *name, role);
+}
+
 aio::Task<aio::HttpResponse> handle(Broker& broker, aio::HttpRequest request) {
   Call call = co_await take_apart(broker, request);
   if (auto refused = admit(call)) co_return std::move(*refused);

@@ -12,7 +12,8 @@ enum class Need {
   lookup,
   produce,
   consume,
-  admin,  // of the tenant
+  manage,  // of functions, sources or sinks in the namespace
+  admin,   // of the tenant
   super,
 };
 
@@ -32,11 +33,35 @@ Need need_of_topic(const Call& call, size_t at) {
   return Need::admin;
 }
 
-// Sources, sinks and functions: what runs in a tenant is its administrators' business.
+// The action that allows managing what a path of /admin/v3 is about; empty if none does.
+std::string_view component_action(std::string_view word) {
+  if (word == "functions" || word == "function") return "functions";
+  if (word == "sources" || word == "source") return "sources";
+  if (word == "sinks" || word == "sink") return "sinks";
+  return {};
+}
+
+// What is built in anybody may see. A tenant may be called like one of these words, so the whole
+// path counts.
+bool is_built_in(const Call& call) {
+  for (const char* list : {"builtinsources", "builtinsinks", "builtins", "connectors"}) {
+    if (call.is(3, {list}) || call.is(3, {list, "*", "configdefinition"})) return true;
+  }
+  return false;
+}
+
 Need need_of_component(const Call& call) {
   const auto& parts = call.parts;
-  if (parts.size() >= 5 && !parts[3].starts_with("builtin")) return Need::admin;
-  return call.get() ? Need::known : Need::super;
+  if (parts.size() < 3 || component_action(parts[2]).empty()) return Need::super;
+  if (call.get() && is_built_in(call)) return Need::known;
+  return parts.size() >= 5 ? Need::manage : Need::super;
+}
+
+// Who works where, and what runs there of all tenants, is the operator's to know.
+Need need_of_worker(const Call& call) {
+  const bool open =
+      call.get() && (call.is(3, {"connectors"}) || call.is(3, {"cluster", "leader", "ready"}));
+  return open ? Need::known : Need::super;
 }
 
 Need need_of(const Call& call) {
@@ -54,7 +79,7 @@ Need need_of(const Call& call) {
     return Need::super;
   }
   if (resource == "clusters" && call.get()) return Need::known;
-  if (resource == "worker" && call.get()) return Need::known;
+  if (resource == "worker") return need_of_worker(call);
   if (resource == "namespaces" && parts.size() >= 4) {
     return call.get() && part(5) == "topics" ? Need::sees : Need::admin;
   }
@@ -105,6 +130,14 @@ std::optional<aio::HttpResponse> forbid(const Call& call) {
     case Need::lookup: return may(Action::lookup);
     case Need::produce: return may(Action::produce);
     case Need::consume: return may(Action::consume);
+    case Need::manage: {
+      const auto action = component_action(part(2));
+      if (authorization.manages(action, part(3) + "/" + part(4), role)) return std::nullopt;
+      return refuse(403, fmt::format("the role \"{0}\" may not manage the {1} of {2}/{3}; an "
+                                     "administrator can allow it: pulsar-admin namespaces "
+                                     "grant-permission {2}/{3} --role {0} --actions {1}",
+                                     role, action, part(3), part(4)));
+    }
     case Need::admin:
       if (authorization.administers(part(3), role)) return std::nullopt;
       return refuse(

@@ -7,6 +7,7 @@
 #include "cli/command_line.h"
 #include "cli/component_files.h"
 #include "runtime/component.h"
+#include "runtime/secrets.h"
 
 namespace hulse::cli {
 namespace {
@@ -15,6 +16,8 @@ constexpr auto kOpenMax = std::chrono::seconds(15);
 
 // Opens the connector and lets go of it.
 aio::Task<Result<void>> try_open(runtime::Component component) {
+  const auto given = runtime::resolve_secrets(component.connector->fields, component.given, {});
+  if (!given) co_return given.error();
   connect::Context context{.executor = co_await aio::asio::this_coro::executor};
   context.tenant = component.tenant;
   context.name_space = component.name_space;
@@ -26,12 +29,12 @@ aio::Task<Result<void>> try_open(runtime::Component component) {
   context.topic = sink ? component.reads() : component.output;
   Result<void> opened;
   if (sink) {
-    auto made = component.connector->make_sink(component.given);
+    auto made = component.connector->make_sink(*given);
     if (!made) co_return made.error();
     opened = co_await aio::with_timeout(kOpenMax, "opening it", (*made)->open(context));
     co_await (*made)->close();
   } else {
-    auto made = component.connector->make_source(component.given);
+    auto made = component.connector->make_source(*given);
     if (!made) co_return made.error();
     opened = co_await aio::with_timeout(kOpenMax, "opening it", (*made)->open(context));
     co_await (*made)->close();

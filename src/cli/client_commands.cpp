@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "cli/client_settings.h"
 #include "cli/command_line.h"
+#include "cli/with_client.h"
 #include "client/client.h"
 #include "wire/compression.h"
 
@@ -38,31 +39,6 @@ struct Words {
   bool hex = false;
   bool hide = false;
 };
-
-using ClientTask = std::function<aio::Task<Result<void>>(client::Client&)>;
-
-aio::Task<Result<void>> with_client(client::Options options, ClientTask body) {
-  co_await aio::asio::this_coro::throw_if_cancelled(false);
-  const auto executor = co_await aio::asio::this_coro::executor;
-  const std::string url = options.service_url;
-  auto client = client::Client::make(executor, std::move(options));
-  if (!client) co_return client.error();
-  Result<void> result;
-  const auto connected = co_await (*client)->connect();
-  if (!connected) {
-    // Who was refused is told so; who reached nobody, what to do.
-    result =
-        connected.error().code() == Code::permission
-            ? connected.error()
-            : Error(Code::unavailable, fmt::format("no broker answers at {} ({}); start one with "
-                                                   "`hulse standalone`, or name another with --url",
-                                                   url, connected.error().text()));
-  } else {
-    result = co_await body(**client);
-  }
-  co_await (*client)->stop();
-  co_return result;
-}
 
 Result<std::vector<std::string>> payloads(const Words& words) {
   std::vector<std::string> out;
@@ -211,9 +187,9 @@ Result<void> run_produce(const Words& words) {
   if (!codec) return codec.error();
   auto options = client_options(words.client);
   if (!options) return options.error();
-  return aio::run(aio::until_signal(with_client(std::move(*options), [&](client::Client& client) {
+  return run_with_client(std::move(*options), [&](client::Client& client) {
     return produce(words, *messages, *codec, client);
-  })));
+  });
 }
 
 Result<void> run_consume(const Words& words) {
@@ -231,8 +207,8 @@ Result<void> run_consume(const Words& words) {
   }
   auto options = client_options(words.client);
   if (!options) return options.error();
-  return aio::run(aio::until_signal(with_client(
-      std::move(*options), [&](client::Client& client) { return consume(words, type, client); })));
+  return run_with_client(std::move(*options),
+                         [&](client::Client& client) { return consume(words, type, client); });
 }
 
 }  // namespace

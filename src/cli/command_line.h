@@ -30,6 +30,8 @@ void add_check_command(CLI::App& app, Action& action);             // check
 void add_connector_commands(CLI::App& app, Action& action);        // connectors
 void add_token_commands(CLI::App& app, Action& action);            // tokens
 void add_storage_commands(CLI::App& app, Action& action);          // storage
+void add_data_commands(CLI::App& app, Action& action,
+                       const std::shared_ptr<AdminWords>& admin);  // tap, deadletters, preview
 // produce and consume, below `app` (which is `hulse client`, or pulsar-client itself).
 void add_client_commands(CLI::App& app, Action& action);
 

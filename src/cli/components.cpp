@@ -1,6 +1,9 @@
 // hulse sinks|sources …: as pulsar-admin has them.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
+#include <charconv>
 #include <iostream>
 #include <map>
 
@@ -12,6 +15,7 @@
 #include "cli/client_settings.h"
 #include "cli/command_line.h"
 #include "cli/component_flags.h"
+#include "cli/status_watch.h"
 #include "runtime/local_run.h"
 
 namespace hulse::cli {
@@ -293,6 +297,92 @@ void add_delete(CLI::App& app, const Group& group) {
                                 sink ? "subscription" : "offset"));
 }
 
+// Ends well when it was stopped, with Code::timeout when the time is over.
+aio::Task<Result<void>> pause(std::chrono::milliseconds time) {
+  co_await aio::asio::this_coro::throw_if_cancelled(false);
+  const bool slept = co_await aio::sleep(time);
+  if (!slept) co_return Result<void>();
+  co_return Error(Code::timeout, "");
+}
+
+// The table anew each time: over the old one on a terminal, below it in a pipe.
+Result<void> watch_status(const Group& group, const Name& name, double seconds) {
+  const bool terminal = ::isatty(STDOUT_FILENO) == 1;
+  for (;;) {
+    const auto answer = call(*group.admin, "GET", group.base() + name.path() + "/status");
+    if (!answer) return answer.error();
+    boost::system::error_code error;
+    const auto status = json::parse(answer->body, error);
+    if (error || !status.is_object())
+      return Error(Code::corrupt, "the server's answer is no status");
+    if (terminal) std::cout << "\x1b[H\x1b[2J";
+    std::cout << status_table(
+        fmt::format("{} {}/{}/{}", group.word(), name.tenant, name.name_space, name.name), status);
+    if (!terminal) std::cout << "\n";
+    std::cout.flush();
+    if (!std::cout) return {};  // whoever read has gone
+    const std::chrono::milliseconds interval(static_cast<int64_t>(seconds * 1000));
+    if (aio::run(aio::until_signal(pause(interval)))) return {};
+  }
+}
+
+void add_status(CLI::App& app, const Group& group) {
+  const auto seconds = std::make_shared<std::string>();
+  auto* command =
+      add_ask(app, group, "status,getstatus", "Show what its instances do", true,
+              [seconds](const Group& of, const Name& name) -> Result<void> {
+                if (seconds->empty()) return print_json(of, with_instance(of, name, "status"));
+                double every = 0;
+                const auto* end = seconds->data() + seconds->size();
+                const auto [until, failed] = std::from_chars(seconds->data(), end, every);
+                if (failed != std::errc() || until != end || every < 0.1 || every > 3600)
+                  return Error(Code::invalid, "--watch: seconds between two looks, from 0.1 on");
+                return watch_status(of, name, every);
+              });
+  command
+      ->add_option_function<std::string>(
+          "--watch",
+          [seconds](const std::string& given) { *seconds = given.empty() ? "2" : given; },
+          "Show it as a table, again and again; every 2 seconds, or as many as are given")
+      ->expected(0, 1);
+}
+
+// The name may stand without --name: hulse sinks replay NAME --from 2h
+void add_replay(CLI::App& app, const Group& group) {
+  struct Words {
+    std::string from;
+    std::string topic;
+  };
+  const auto words = std::make_shared<Words>();
+  const auto name = std::make_shared<Name>();
+  auto* command = app.add_subcommand("replay", "Go on from another place of its topics");
+  command->add_option("NAME", name->name, "Name of the sink");
+  add_name(*command, *name, group, false);
+  command
+      ->add_option("--from", words->from,
+                   "earliest, a message (12:3), a time (2026-11-25T10:00:00Z) or how long ago (2h)")
+      ->required();
+  command->add_option("--topic", words->topic, "One of its topics or partitions; all if not given");
+  add_admin_flags(*command, *group.admin);
+  command->callback([=, &action = group.action] {
+    action = [=]() -> Result<void> {
+      const auto named = check_name(group, *name);
+      if (!named) return named;
+      auto path =
+          fmt::format("{}{}/replay?from={}", group.base(), name->path(), url_encode(words->from));
+      if (!words->topic.empty()) path += "&topic=" + url_encode(words->topic);
+      const auto answer = call(*group.admin, "POST", path);
+      if (!answer) return answer.error();
+      boost::system::error_code error;
+      const auto told = json::parse(answer->body, error);
+      std::cout << "Goes on:\n";
+      if (!error && told.is_object() && told.get_object().contains("from"))
+        print_lines(told.get_object().at("from"), "  ");
+      return {};
+    };
+  });
+}
+
 void add_kind(CLI::App& app, Action& action, connect::Kind kind,
               const std::shared_ptr<AdminWords>& admin) {
   const Group group{kind, admin, action};
@@ -311,10 +401,8 @@ void add_kind(CLI::App& app, Action& action, connect::Kind kind,
   add_ask(
       *commands, group, "get", "Show its configuration", false,
       [](const Group& of, const Name& name) { return print_json(of, of.base() + name.path()); });
-  add_ask(*commands, group, "status,getstatus", "Show what its instances do", true,
-          [](const Group& of, const Name& name) {
-            return print_json(of, with_instance(of, name, "status"));
-          });
+  add_status(*commands, group);
+  if (kind == connect::Kind::sink) add_replay(*commands, group);
   constexpr std::pair<const char*, const char*> kVerbs[] = {
       {"start", "Started"}, {"stop", "Stopped"}, {"restart", "Restarted"}};
   for (const auto& [verb, done] : kVerbs) {

@@ -23,6 +23,8 @@ std::optional<uint64_t> request_id_of(const pb::BaseCommand& command) {
     case pb::BaseCommand::LOOKUP_RESPONSE: return command.lookuptopicresponse().request_id();
     case pb::BaseCommand::GET_LAST_MESSAGE_ID_RESPONSE:
       return command.getlastmessageidresponse().request_id();
+    case pb::BaseCommand::CONSUMER_STATS_RESPONSE:
+      return command.consumerstatsresponse().request_id();
     case pb::BaseCommand::ACK_RESPONSE: return command.ackresponse().request_id();
     case pb::BaseCommand::GET_TOPICS_OF_NAMESPACE_RESPONSE:
       return command.gettopicsofnamespaceresponse().request_id();

@@ -397,6 +397,20 @@ aio::Task<Result<MessageId>> Consumer::last_message_id() {
                       id.partition(), id.batch_index()};
 }
 
+aio::Task<Result<uint64_t>> Consumer::backlog() {
+  const uint64_t request_id = client_.next_id();
+  pb::BaseCommand command;
+  command.set_type(pb::BaseCommand::CONSUMER_STATS);
+  command.mutable_consumerstats()->set_consumer_id(id_);
+  command.mutable_consumerstats()->set_request_id(request_id);
+  const auto answer = co_await ask(std::move(command), request_id);
+  if (!answer) co_return answer.error().with("asking for the backlog of " + topic_);
+  const auto& stats = answer->consumerstatsresponse();
+  if (stats.has_error_code())
+    co_return Error(Code::unavailable, "the backlog of " + topic_ + ": " + stats.error_message());
+  co_return stats.msgbacklog();
+}
+
 aio::Task<Result<void>> Consumer::unsubscribe() {
   const uint64_t request_id = client_.next_id();
   pb::BaseCommand command;

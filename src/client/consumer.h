@@ -77,6 +77,9 @@ class Consumer : public Handler {
 
   // The newest message of the topic; entry -1 when it has none.
   aio::Task<Result<MessageId>> last_message_id();
+  // How much of the topic its subscription has not acknowledged, as the broker counts: messages on
+  // our own broker, entries on Apache Pulsar.
+  aio::Task<Result<uint64_t>> backlog();
   // The last entry that was handed out.
   const std::optional<MessageId>& last_taken() const { return last_taken_; }
 

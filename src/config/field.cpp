@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "config/secret_reference.h"
 
 namespace hulse::config {
 
@@ -210,13 +211,6 @@ Spelling spelling_of(const Field& field, std::string_view key) {
   return Spelling::none;
 }
 
-const Field* find(std::span<const Field> fields, std::string_view key) {
-  for (const auto& field : fields) {
-    if (spelling_of(field, key) != Spelling::none) return &field;
-  }
-  return nullptr;
-}
-
 bool is_prefix_of_a_key(std::span<const Field> fields, std::string_view prefix) {
   return std::any_of(fields.begin(), fields.end(), [&](const Field& field) {
     return field.key.size() > prefix.size() && field.key.starts_with(prefix) &&
@@ -269,6 +263,10 @@ bool is_empty(const Field& field, const json::value& value) {
 void take(const Field& field, const json::value& value, bool secret, void* object,
           Problems& problems) {
   if (field.kind == Kind::unsupported) {
+    // What asks for nothing is harmless: Pulsar's own answers hold such.
+    const bool nothing = (value.is_object() && value.get_object().empty()) ||
+                         (value.is_array() && value.get_array().empty());
+    if (nothing) return;
     if (scalar_text(value) != field.example_text) problems.add(field.key, field.help);
     return;
   }
@@ -292,6 +290,13 @@ void take(const Field& field, const json::value& value, bool secret, void* objec
 }
 
 }  // namespace
+
+const Field* find(std::span<const Field> fields, std::string_view key) {
+  for (const auto& field : fields) {
+    if (spelling_of(field, key) != Spelling::none) return &field;
+  }
+  return nullptr;
+}
 
 void fill(std::span<const Field> fields, const Given& given, void* object, Problems& problems) {
   Flat flat;
@@ -367,8 +372,9 @@ json::array definition(std::span<const Field> fields) {
 }
 
 namespace {
-// "http://user:password@host/" as "http://********@host/", wherever it stands in `text`.
-std::string without_credentials(std::string_view text) {
+// "http://user:password@host/" as "http://********@host/", wherever it stands in `text`; what it
+// covers is added to `found`, if there is one.
+std::string without_credentials(std::string_view text, std::vector<std::string>* found = nullptr) {
   std::string out;
   for (;;) {
     const size_t scheme = text.find("://");
@@ -379,6 +385,7 @@ std::string without_credentials(std::string_view text) {
     out += text.substr(0, host);
     const bool has = at != std::string_view::npos && at >= host;
     if (has) out += kRedacted;
+    if (has && found != nullptr) found->emplace_back(text.substr(host, at - host));
     text.remove_prefix(has ? at : host);
   }
 }
@@ -408,6 +415,8 @@ json::object redacted_under(std::span<const Field> fields, const std::string& pr
     const Field* field = detail::find(fields, key);
     if (field == nullptr && value.is_object() && detail::is_prefix_of_a_key(fields, key)) {
       out[name] = redacted_under(fields, key + ".", value.get_object());
+    } else if (field != nullptr && field->sensitive() && is_reference(value)) {
+      out[name] = value;
     } else if (field == nullptr || field->sensitive()) {
       out[name] = value.is_null() ? json::value(nullptr) : json::value(kRedacted);
     } else {
@@ -420,6 +429,49 @@ json::object redacted_under(std::span<const Field> fields, const std::string& pr
 
 json::object redacted(std::span<const Field> fields, const json::object& values) {
   return redacted_under(fields, "", values);
+}
+
+std::vector<std::string> url_credentials(const json::value& value) {
+  std::vector<std::string> found;
+  if (const auto* text = value.if_string()) {
+    without_credentials(std::string_view(*text), &found);
+    // Whoever repeats one may leave the user out.
+    for (size_t i = 0, count = found.size(); i < count; ++i) {
+      const size_t colon = found[i].find(':');
+      if (colon != std::string::npos) found.push_back(found[i].substr(colon + 1));
+    }
+    return found;
+  }
+  const auto add = [&](const json::value& item) {
+    for (auto& one : url_credentials(item)) found.push_back(std::move(one));
+  };
+  if (const auto* list = value.if_array()) {
+    for (const auto& item : *list) add(item);
+  }
+  if (const auto* object = value.if_object()) {
+    for (const auto& [key, item] : *object) add(item);
+  }
+  return found;
+}
+
+namespace {
+void visit_under(std::span<const Field> fields, const std::string& prefix, json::object& values,
+                 const SecretVisitor& visit) {
+  for (auto& [name, value] : values) {
+    const std::string key = prefix + std::string(name);
+    const Field* field = detail::find(fields, key);
+    if (field != nullptr && field->sensitive()) {
+      visit(key, value);
+    } else if (field == nullptr && value.is_object() && detail::is_prefix_of_a_key(fields, key)) {
+      visit_under(fields, key + ".", value.get_object(), visit);
+    }
+  }
+}
+}  // namespace
+
+void visit_secrets(std::span<const Field> fields, json::object& values,
+                   const SecretVisitor& visit) {
+  visit_under(fields, "", values, visit);
 }
 
 }  // namespace hulse::config

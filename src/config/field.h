@@ -329,6 +329,8 @@ class Problems {
 };
 
 namespace detail {
+// The field a key names, by any of its spellings; nothing when none.
+const Field* find(std::span<const Field> fields, std::string_view key);
 // Fills `object` from `given` and collects what is wrong.
 void fill(std::span<const Field> fields, const Given& given, void* object, Problems& problems);
 }  // namespace detail
@@ -348,7 +350,11 @@ Result<S> parse(std::span<const Field> fields, const Given& given) {
 boost::json::array definition(std::span<const Field> fields);
 
 // `values` with every secret replaced by kRedacted: what may be shown or logged. A key that no
-// field has is treated as a secret, for it may be a misspelt one.
+// field has is treated as a secret, for it may be a misspelt one. Where a secret is kept
+// (secret_reference.h) is none.
 boost::json::object redacted(std::span<const Field> fields, const boost::json::object& values);
+
+// What redacted() covers in URLs, wherever they stand in `value`: "user:password", and "password".
+std::vector<std::string> url_credentials(const boost::json::value& value);
 
 }  // namespace hulse::config

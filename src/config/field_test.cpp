@@ -207,5 +207,17 @@ TEST(Definition, HasPulsarsShapeAndTheStructsDefaults) {
   EXPECT_EQ(of("indexName"), "java.lang.String=");
 }
 
+TEST(Fields, CredentialsInUrlsAreFoundToBeCoveredElsewhere) {
+  const auto value =
+      json::parse(R"({"a": ["http://me:word@host, http://other@host"], "b": "x@y"})");
+  EXPECT_EQ(url_credentials(value), (std::vector<std::string>{"me:word", "other", "word"}));
+}
+
+TEST(Fields, AnEmptyMapOfSomethingThatIsNotThereAsksForNothing) {
+  EXPECT_TRUE(parsed(R"({"elasticSearchUrl": "x", "schemaEnable": {}})"));
+  EXPECT_TRUE(parsed(R"({"elasticSearchUrl": "x", "schemaEnable": []})"));
+  EXPECT_FALSE(parsed(R"({"elasticSearchUrl": "x", "schemaEnable": {"a": 1}})"));
+}
+
 }  // namespace
 }  // namespace hulse::config

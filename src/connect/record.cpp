@@ -62,17 +62,19 @@ void RecordBatch::ok_all() {
 
 void RecordBatch::fail_all(Verdict verdict, const Error& error) {
   HULSE_ASSERT(verdict != Verdict::none && verdict != Verdict::ok);
+  const bool whole = size() > 1 && state_->left.load(std::memory_order_acquire) == size();
   for (size_t i = 0, count = size(); i < count; ++i) {
     Error copy = error;
-    if (give(i, verdict, &copy)) return;
+    if (give(i, verdict, &copy, whole)) return;
   }
 }
 
-bool RecordBatch::give(size_t i, Verdict verdict, Error* error) {
+bool RecordBatch::give(size_t i, Verdict verdict, Error* error, bool whole) {
   HULSE_ASSERT(state_ != nullptr && i < chosen_.size());
   if (state_->claimed[i].exchange(true, std::memory_order_relaxed)) return false;
   Outcome& outcome = state_->outcomes[i];
   outcome.verdict = verdict;
+  outcome.whole = whole;
   if (error != nullptr) outcome.error = std::move(*error);
   if (state_->left.fetch_sub(1, std::memory_order_acq_rel) != 1) return false;
   settle();

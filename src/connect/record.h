@@ -30,6 +30,8 @@ enum class Verdict : uint8_t {
 struct Outcome {
   Verdict verdict = Verdict::none;
   Error error;  // the target's own words; unused for ok
+  // One answer for a batch of several records: which of them is to blame is not known.
+  bool whole = false;
 };
 
 // The messages of one entry of a topic, which keep its buffers alive.
@@ -62,13 +64,16 @@ class RecordBatch {
   // The first outcome of a record counts; a later one changes nothing.
   void ok(size_t i);
   void fail(size_t i, Verdict verdict, Error error);
-  // For every record that has no outcome yet.
+  // For every record that has no outcome yet. A fail_all() before any other outcome says that the
+  // target answered for the batch as a whole: the runtime tries its halves to find the record that
+  // is to blame.
   void ok_all();
   void fail_all(Verdict verdict, const Error& error);
 
  private:
   struct State;
-  bool give(size_t i, Verdict verdict, Error* error);  // true when this one settled the batch
+  bool give(size_t i, Verdict verdict, Error* error,
+            bool whole = false);  // true when this one settled the batch
   void settle();
   void abandon();
   std::shared_ptr<const Records> records_;

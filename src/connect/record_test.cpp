@@ -138,5 +138,28 @@ TEST(RecordBatch, ManyThreadsGiveOutcomes) {
   }
 }
 
+TEST(RecordBatch, OneAnswerForAllIsToldFromOneForEach) {
+  const auto whole = [](size_t count, auto give) {
+    Settlement settlement;
+    RecordBatch batch(some_records(count), all_of(count), settlement.callback());
+    give(batch);
+    std::vector<bool> out;
+    for (const auto& outcome : settlement.outcomes) out.push_back(outcome.whole);
+    return out;
+  };
+  const Error error(Code::invalid, "no");
+  EXPECT_EQ(whole(2, [&](RecordBatch& batch) { batch.fail_all(Verdict::reject, error); }),
+            (std::vector{true, true}));
+  EXPECT_EQ(whole(1, [&](RecordBatch& batch) { batch.fail_all(Verdict::reject, error); }),
+            std::vector{false})
+      << "there is nothing to split";
+  EXPECT_EQ(whole(2,
+                  [&](RecordBatch& batch) {
+                    batch.ok(0);
+                    batch.fail_all(Verdict::reject, error);
+                  }),
+            (std::vector{false, false}));
+}
+
 }  // namespace
 }  // namespace hulse::connect

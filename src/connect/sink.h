@@ -25,6 +25,12 @@ class Sink {
   // the runtime.
   virtual aio::Task<void> flush() { co_return; }
 
+  // What it would send for each record, as people read it: nothing is opened or sent. Empty where
+  // nothing would be: the record's outcome, given as by write(), says why.
+  virtual Result<std::vector<std::string>> preview(const Context&, RecordBatch) {
+    return Error(Code::invalid, "this sink cannot show what it would write");
+  }
+
   // Lets go of everything at once; batches still held are destroyed. Never fails. Also called after
   // a failed open.
   virtual aio::Task<void> close() = 0;

@@ -75,6 +75,7 @@ int main(int argc, char** argv) {
     hulse::cli::add_check_command(app, action);
     hulse::cli::add_apply_command(app, action, admin);
     hulse::cli::add_connector_commands(app, action);
+    hulse::cli::add_data_commands(app, action, admin);
     hulse::cli::add_token_commands(app, action);
     hulse::cli::add_storage_commands(app, action);
     hulse::cli::add_client_commands(*app.add_subcommand("client", "Produce and consume"), action);

@@ -7,6 +7,9 @@
 #include <boost/asio/ip/address.hpp>
 #include <cctype>
 
+#include "aio/offload.h"
+#include "metrics/page.h"
+
 namespace hulse {
 namespace {
 
@@ -50,6 +53,10 @@ aio::TlsServerOptions ServingOptions::tls() const {
           .trust_file = tls_trust_file,
           .client_certificate_required = tls_client_required,
           .accept_any_client_certificate = tls_accept_any};
+}
+
+runtime::SecretSources ServingOptions::secret_sources() const {
+  return {secrets_directory, secrets_environment_prefix};
 }
 
 auth::Options ServingOptions::who() const {
@@ -174,6 +181,23 @@ std::string WebServers::told_url() const {
 std::string WebServers::told_url_tls() const {
   if (!tls_) return {};
   return fmt::format("https://{}:{}", options_.told_host(), tls_->endpoint().port());
+}
+
+aio::Task<Result<std::shared_ptr<const runtime::SecretBox>>> open_secrets(std::string path,
+                                                                          aio::Executor disk) {
+  using Box = std::shared_ptr<const runtime::SecretBox>;
+  co_return co_await aio::offload(disk, [path]() -> Result<Box> {
+    auto opened = runtime::SecretBox::open(path);
+    if (!opened) return opened.error();
+    return std::make_shared<const runtime::SecretBox>(std::move(*opened));
+  });
+}
+
+void give_as_asked(const aio::HttpHeaders& asked, aio::HttpResponse& page) {
+  constexpr std::string_view kOpenMetrics = "application/openmetrics-text";
+  if (aio::find_header(asked, "Accept").find(kOpenMetrics) == std::string_view::npos) return;
+  page.body = metrics::to_open_metrics(page.body);
+  page.content_type = fmt::format("{}; version=1.0.0; charset=utf-8", kOpenMetrics);
 }
 
 }  // namespace hulse

@@ -14,6 +14,8 @@
 #include "base/result.h"
 #include "base/secret.h"
 #include "config/field.h"
+#include "runtime/secret_box.h"
+#include "runtime/secrets.h"
 
 namespace hulse {
 
@@ -38,12 +40,16 @@ struct ServingOptions {
   std::string password_file;
   std::string anonymous_role;
   std::vector<std::string> super_roles;
+  std::string secrets_key_file;
+  std::string secrets_directory;
+  std::string secrets_environment_prefix;
   bool unauthenticated_remote_access = false;
 
   // What others are told to connect to: an address of this machine if `host` stands for all.
   std::string told_host() const;
   aio::TlsServerOptions tls() const;
   auth::Options who() const;
+  runtime::SecretSources secret_sources() const;
   // What no single key shows to be wrong is added. `other_tls`: a port besides the web's has TLS.
   void check(std::vector<std::string>& problems, bool other_tls) const;
 };
@@ -94,6 +100,17 @@ inline constexpr auto kServingFields = std::to_array<config::Field>({
     config::field<&ServingOptions::anonymous_role>(
         "anonymousUserRole", "Role of clients that do not say who they are; empty: refused"),
     config::field<&ServingOptions::super_roles>("superUserRoles", "Roles that may do everything"),
+    config::field<&ServingOptions::secrets_key_file>(
+        "secretsKeyFile",
+        "Key that secrets in stored configurations are encrypted with; made if it is not there; "
+        "empty: secrets.key in the data directory, and with workers none: they take references "
+        "only"),
+    config::field<&ServingOptions::secrets_directory>(
+        "secretsDirectory",
+        "Where files lie that configurations may refer to with file:/…; empty: anywhere"),
+    config::field<&ServingOptions::secrets_environment_prefix>(
+        "secretsEnvironmentPrefix",
+        "What names begin with that configurations may refer to with env:…; empty: any"),
     config::field<&ServingOptions::unauthenticated_remote_access>(
         "unauthenticatedRemoteAccess",
         "Listen on an address that others reach although nobody is asked who they are"),
@@ -111,6 +128,13 @@ consteval std::array<config::Field, A + B> joined(const std::array<config::Field
 // The flag of a key: "--broker-port" of "brokerServicePort", "--tls-key-file-path" of
 // "tlsKeyFilePath".
 std::string server_flag(std::string_view key);
+
+// The key that stored secrets are encrypted with; read, or made, on `disk`.
+aio::Task<Result<std::shared_ptr<const runtime::SecretBox>>> open_secrets(std::string path,
+                                                                          aio::Executor disk);
+
+// The page of /metrics in the format the scraper asks for.
+void give_as_asked(const aio::HttpHeaders& asked, aio::HttpResponse& page);
 
 // The web interface on one or two ports. Lives on the executor it was started on.
 class WebServers {

@@ -98,6 +98,17 @@ class Standalone {
     broker_ = std::make_unique<broker::Broker>(broker_options(options_, own_secret_, own_role_),
                                                *store_, strand, disk_threads_.next());
     auto started = co_await aio::on(strand, broker_->start());
+    if (started && options_.worker) {
+      const std::string path = options_.secrets_key_file.empty()
+                                   ? options_.data_dir + "/secrets.key"
+                                   : options_.secrets_key_file;
+      auto box = co_await open_secrets(path, disk_threads_.next());
+      if (box) {
+        secrets_ = std::move(*box);
+      } else {
+        started = box.error();
+      }
+    }
     if (started) started = co_await aio::on(strand, start_web());
     if (started) {
       // After the broker serves, and whatever becomes of it.
@@ -124,6 +135,8 @@ class Standalone {
  private:
   aio::Task<void> start_worker() {
     runtime::WorkerOptions options;
+    options.secrets = secrets_;
+    options.secret_sources = options_.secret_sources();
     options.host = options_.told_host();
     options.port = web_->port();
     options.id = fmt::format("c-standalone-fw-{}-{}", options.host, options.port);
@@ -147,11 +160,13 @@ class Standalone {
 
   aio::Task<aio::HttpResponse> answer(aio::HttpRequest request) {
     const bool metrics = request.path() == "/metrics" || request.path() == "/metrics/";
+    const auto asked = metrics ? request.headers : aio::HttpHeaders();
     if (admin::serves(request.path()) && !options_.worker) co_return kTurnedOff;
     if (!admin::serves(request.path())) {
       auto page = co_await broker::handle(*broker_, std::move(request));
       if (metrics && page.status == 200 && worker_answers_)
         page.body += co_await aio::on(worker_strand_, admin::metrics_of(*worker_));
+      if (metrics && page.status == 200) give_as_asked(asked, page);
       co_return page;
     }
     auto refused = co_await broker::refuse_stranger(*broker_, request);
@@ -161,7 +176,14 @@ class Standalone {
                                   .body = R"({"reason":"starting; please retry again"})",
                                   .content_type = "application/json"};
     }
-    co_return co_await aio::on(worker_strand_, admin::handle(*worker_, std::move(request)));
+    admin::Caller caller;
+    caller.role = co_await broker::role_of(*broker_, request);
+    const auto here = co_await aio::asio::this_coro::executor;
+    caller.may_use = [this, here, role = caller.role](std::string topic, bool write) {
+      return aio::on(here, broker::may_use(*broker_, role, std::move(topic), write));
+    };
+    co_return co_await aio::on(worker_strand_,
+                               admin::handle(*worker_, std::move(request), std::move(caller)));
   }
 
   // On the broker's strand, where topics can be looked at.
@@ -188,6 +210,7 @@ class Standalone {
   const std::string own_role_ = "hulse-worker-" + random_hex(8);
   std::unique_ptr<storage::Store> store_;
   std::unique_ptr<broker::Broker> broker_;
+  std::shared_ptr<const runtime::SecretBox> secrets_;
   std::unique_ptr<runtime::Worker> worker_;
   bool worker_answers_ = false;  // the broker's strand's
   std::unique_ptr<WebServers> web_;

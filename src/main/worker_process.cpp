@@ -50,6 +50,12 @@ class WorkerProcess {
       const auto made = co_await make_namespace(client->security);
       if (!made) co_return made.error();
     }
+    std::shared_ptr<const runtime::SecretBox> secrets;
+    if (!options_.secrets_key_file.empty()) {
+      auto box = co_await open_secrets(options_.secrets_key_file, disk_threads_.next());
+      if (!box) co_return box.error();
+      secrets = std::move(*box);
+    }
     auto web = co_await aio::on(
         strand_,
         WebServers::start(options_, options_.web_port, disk_threads_.next(),
@@ -65,6 +71,8 @@ class WorkerProcess {
                      : options_.worker_id;
     options.name_space = options_.state_namespace;
     options.subscription_grace = options_.subscription_grace;
+    options.secret_sources = options_.secret_sources();
+    options.secrets = secrets;
     const std::string id = options.id;
     worker_ = std::make_unique<runtime::Worker>(std::move(options), strand_, worker_threads_);
     co_await aio::on(strand_, begin());
@@ -106,14 +114,25 @@ class WorkerProcess {
     co_return *worker_->superseded();
   }
 
+  Result<auth::Identity> identify(const aio::HttpRequest& request) const {
+    const auto shown = auth::Authenticator::from_http(
+        aio::find_header(request.headers, "Authorization"), request.peer_common_name);
+    if (!shown) return shown.error();
+    return who_->check(*shown, aio::wall_ms());
+  }
+
+  // Of who was let in; nobody is asked without authentication.
+  std::string role_of(const aio::HttpRequest& request) const {
+    if (!who_->enabled()) return {};
+    const auto identity = identify(request);
+    return identity ? identity->role : std::string();
+  }
+
   // Whoever manages is asked who it is, and has to be a super user: what a role may do in a
   // namespace is known by the brokers only.
   std::optional<aio::HttpResponse> refuse_stranger(const aio::HttpRequest& request) const {
     if (!who_->enabled()) return std::nullopt;
-    const auto shown = auth::Authenticator::from_http(
-        aio::find_header(request.headers, "Authorization"), request.peer_common_name);
-    const auto identity =
-        shown ? who_->check(*shown, aio::wall_ms()) : Result<auth::Identity>(shown.error());
+    const auto identity = identify(request);
     if (!identity) {
       auto refused = aio::refuse(401, identity.error().text());
       refused.headers.emplace_back("WWW-Authenticate", "Bearer");
@@ -131,6 +150,7 @@ class WorkerProcess {
       aio::HttpResponse page;
       page.body = co_await admin::metrics_of(*worker_);
       page.content_type = metrics::kContentType;
+      give_as_asked(request.headers, page);
       co_return page;
     }
     if (!admin::serves(request.path()))
@@ -139,9 +159,9 @@ class WorkerProcess {
                             "concerns topics is the brokers' business");
     auto refused = refuse_stranger(request);
     if (refused) co_return std::move(*refused);
-    if (request.method != "GET")
-      log::info(kPart, "{} {} from {}", request.method, request.path(), request.peer);
-    co_return co_await admin::handle(*worker_, std::move(request));
+    admin::Caller caller;
+    caller.role = role_of(request);
+    co_return co_await admin::handle(*worker_, std::move(request), std::move(caller));
   }
 
   // With the rights to do so; without them its words are those an administrator needs.

@@ -8,9 +8,11 @@
 #include <utility>
 #include <vector>
 
+#include "metrics/histogram.h"
+
 namespace hulse::metrics {
 
-enum class Type { counter, gauge };
+enum class Type { counter, gauge, histogram };
 
 inline constexpr const char* kContentType = "text/plain; version=0.0.4";
 
@@ -24,6 +26,10 @@ class Page {
            std::integral auto value) {
     add_text(name, type, help, labels, std::to_string(value));
   }
+  void add(std::string_view name, Type type, std::string_view help, const Labels& labels,
+           double value);
+  void add(std::string_view name, std::string_view help, const Labels& labels,
+           const Histogram& histogram);
   std::string text() const;
 
  private:
@@ -33,9 +39,14 @@ class Page {
     std::string_view help;
     std::string lines;
   };
+  Family& family(std::string_view name, Type type, std::string_view help);
   void add_text(std::string_view name, Type type, std::string_view help, const Labels& labels,
                 const std::string& value);
   std::vector<Family> families_;
 };
+
+// The same page as OpenMetrics has it: counters named without _total in their head lines, and an
+// end.
+std::string to_open_metrics(std::string_view page);
 
 }  // namespace hulse::metrics

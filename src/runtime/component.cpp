@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "client/topic_finder.h"
+#include "config/secret_reference.h"
 #include "wire/compression.h"
 #include "wire/topic_name.h"
 
@@ -61,6 +62,8 @@ struct PolicyFields {
   int64_t restarts_max = 0;
   std::chrono::milliseconds restart_max{60'000};
   std::optional<OnReject> on_reject;
+  int64_t records_per_second = 0;
+  int64_t bytes_per_second = 0;
 };
 
 // One topic of `inputSpecs`: a ConsumerConfig.
@@ -171,6 +174,12 @@ constexpr config::Field kPolicyFields[] = {
     field<&PolicyFields::on_reject>("onReject",
                                     "What happens to a record that the target will never take.")
         .one_of(kRejects),
+    field<&PolicyFields::records_per_second>(
+        "rateLimit.recordsPerSecond", "Most records a second, of all instances; 0: no limit.")
+        .at_least(0),
+    field<&PolicyFields::bytes_per_second>("rateLimit.bytesPerSecond",
+                                           "Most bytes a second, of all instances; 0: no limit.")
+        .at_least(0),
 };
 
 constexpr std::string_view kOldPattern[] = {"regexPattern"};  // as REST spells it
@@ -242,20 +251,6 @@ struct Problems {
 std::string text_of(const json::object& object, std::string_view key) {
   const auto* value = object.if_contains(key);
   return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
-}
-
-// An object, or text that is one in JSON.
-Result<json::object> object_of(std::string_view key, const json::value& value) {
-  if (value.is_object()) return value.get_object();
-  if (value.is_null()) return json::object();
-  if (value.is_string()) {
-    const std::string_view text = trim(value.get_string());
-    if (text.empty()) return json::object();
-    boost::system::error_code error;
-    auto parsed = json::parse(text, error);
-    if (!error && parsed.is_object()) return parsed.get_object();
-  }
-  return Error(Code::invalid, fmt::format("{}: a map is expected", key));
 }
 
 const connect::Descriptor* choose_connector(connect::Kind kind, const Common& common,
@@ -389,8 +384,14 @@ void apply_policy(const json::object& options, Component& component, Problems& p
     problems.add("customRuntimeOptions: ", parsed.error());
     return;
   }
-  component.policy = {parsed->retry_initial, parsed->retry_max,   parsed->retry_attempts_max,
-                      parsed->restarts_max,  parsed->restart_max, parsed->on_reject};
+  component.policy = {.retry_initial = parsed->retry_initial,
+                      .retry_max = parsed->retry_max,
+                      .retry_attempts_max = parsed->retry_attempts_max,
+                      .restarts_max = parsed->restarts_max,
+                      .restart_max = parsed->restart_max,
+                      .records_per_second = parsed->records_per_second,
+                      .bytes_per_second = parsed->bytes_per_second,
+                      .on_reject = parsed->on_reject};
 }
 
 // A pattern without a namespace is one of public/default, as a topic is.
@@ -468,6 +469,36 @@ void fill(const Common& common, Component& component) {
 }
 
 }  // namespace
+
+Result<json::object> object_of(std::string_view key, const json::value& value) {
+  if (value.is_object()) return value.get_object();
+  if (value.is_null()) return json::object();
+  if (value.is_string()) {
+    const std::string_view text = trim(value.get_string());
+    if (text.empty()) return json::object();
+    boost::system::error_code error;
+    auto parsed = json::parse(text, error);
+    if (!error && parsed.is_object()) return parsed.get_object();
+  }
+  return Error(Code::invalid, fmt::format("{}: a map is expected", key));
+}
+
+std::string dead_letter_topic(const Component& component) {
+  if (!component.dead_letter_topic.empty()) return component.dead_letter_topic;
+  if (component.inputs.empty()) {
+    // A pattern is no topic's name; it begins with its tenant and namespace.
+    const auto parts = split(component.topics_pattern, '/');
+    return fmt::format("persistent://{}/{}/{}-{}-{}-DLQ", parts[2], parts[3], component.tenant,
+                       component.name_space, component.name);
+  }
+  // Of the unpartitioned topic; a component of another namespace carries its own names.
+  const auto base = wire::TopicName::parse(component.inputs.front())->base();
+  const bool at_home = base.tenant == component.tenant && base.name_space == component.name_space;
+  const auto who =
+      at_home ? component.name
+              : fmt::format("{}-{}-{}", component.tenant, component.name_space, component.name);
+  return fmt::format("{}-{}-DLQ", base.text(), who);
+}
 
 std::vector<std::string_view> component_keys(connect::Kind kind) {
   std::vector<std::string_view> keys(std::begin(kObjects), std::end(kObjects));
@@ -569,11 +600,15 @@ Result<Component> parse_component(connect::Kind kind, const json::object& given,
 
   if (component.connector != nullptr) {
     const auto& connector = *component.connector;
+    config::Problems references;
+    // What they lead to is looked at where it runs.
+    const auto checked = config::without_references(connector.fields, component.given, references);
+    if (!references.empty()) problems.add("", references.error());
     if (kind == connect::Kind::sink) {
-      const auto made = connector.make_sink(component.given);
+      const auto made = connector.make_sink(checked);
       if (!made) problems.add("", made.error());
     } else {
-      const auto made = connector.make_source(component.given);
+      const auto made = connector.make_source(checked);
       if (!made) problems.add("", made.error());
     }
     if (component.guarantee == connect::Guarantee::effectively_once &&

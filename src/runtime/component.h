@@ -26,6 +26,8 @@ struct Policy {
   int64_t retry_attempts_max = 0;  // at the target, per record; 0: for ever
   int64_t restarts_max = 0;        // in a row; 0: for ever
   std::chrono::milliseconds restart_max{60'000};
+  int64_t records_per_second = 0;  // of all instances together; 0: as fast as it goes
+  int64_t bytes_per_second = 0;
   std::optional<OnReject> on_reject;  // default: dead_letter, under EFFECTIVELY_ONCE stop
 };
 
@@ -90,6 +92,15 @@ struct Component {
 // ("archive x.nar is the built-in netty source") is added to `notes`.
 Result<Component> parse_component(connect::Kind kind, const boost::json::object& object,
                                   std::vector<std::string>& notes);
+
+// An object, or text that is one in JSON, as Pulsar's tools send maps; null is an empty one.
+Result<boost::json::object> object_of(std::string_view key, const boost::json::value& value);
+
+// Where a sink's rejected records go: its own topic for that, or one made of its names.
+std::string dead_letter_topic(const Component& component);
+// What holds them there, and the property that says why.
+inline constexpr const char* kDeadLetterSubscription = "dead-letters";
+inline constexpr std::string_view kDeadLetterReason = "HULSE_REASON";
 
 // The top-level keys of a SinkConfig or SourceConfig.
 std::vector<std::string_view> component_keys(connect::Kind kind);

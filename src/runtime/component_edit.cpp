@@ -3,6 +3,7 @@
 #include <boost/json.hpp>
 
 #include "base/secret.h"
+#include "config/secret_reference.h"
 #include "wire/topic_name.h"
 
 namespace hulse::runtime {
@@ -44,12 +45,6 @@ void keep_secrets(const json::value* stored, json::value& given) {
       keep_secrets(before, value);
     }
   }
-}
-
-json::object redacted_configs(const connect::Descriptor* connector, const json::value& configs) {
-  if (!configs.is_object()) return {};
-  if (connector == nullptr) return config::redacted({}, configs.get_object());
-  return config::redacted(connector->fields, configs.get_object());
 }
 
 std::string told(const json::value* value) {
@@ -144,6 +139,28 @@ Result<std::vector<std::string>> component_changes(const Configured& before,
   return changes;
 }
 
+json::object without_secrets(const connect::Descriptor* connector, const json::object& stored) {
+  json::object out = stored;
+  for (const char* part : {"configs", "secrets"}) {
+    auto* value = out.if_contains(part);
+    if (value == nullptr || value->is_null()) continue;
+    const auto object = object_of(part, *value);
+    if (!object) {
+      *value = kRedacted;
+    } else if (std::string_view(part) == "configs") {
+      *value = config::redacted(
+          connector == nullptr ? std::span<const config::Field>() : connector->fields, *object);
+    } else {
+      json::object shown = *object;
+      for (auto& [name, secret] : shown) {
+        if (!config::is_reference(secret)) secret = kRedacted;
+      }
+      *value = std::move(shown);
+    }
+  }
+  return out;
+}
+
 json::object shown_component(const Component& component, const json::object& stored) {
   const bool sink = component.kind == connect::Kind::sink;
   json::object out;
@@ -157,11 +174,8 @@ json::object shown_component(const Component& component, const json::object& sto
   out["parallelism"] = component.parallelism;
   constexpr std::string_view kNames[] = {"ATMOST_ONCE", "ATLEAST_ONCE", "EFFECTIVELY_ONCE"};
   out["processingGuarantees"] = kNames[static_cast<size_t>(component.guarantee)];
-  out["configs"] = redacted_configs(component.connector,
-                                    stored.contains("configs") ? stored.at("configs") : nullptr);
-  if (auto* secrets = out.if_contains("secrets"); secrets && secrets->is_object()) {
-    for (auto& [name, value] : secrets->get_object()) value = kRedacted;
-  }
+  out = without_secrets(component.connector, out);
+  if (!out.contains("configs")) out["configs"] = json::object();
   out["archive"] = fmt::format("builtin://{}", component.connector->name);
   out.erase("sinkType");
   out.erase("sourceType");

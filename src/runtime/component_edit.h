@@ -29,6 +29,11 @@ struct Configured {
 Result<std::vector<std::string>> component_changes(const Configured& before,
                                                    const Configured& after);
 
+// `stored` without what is secret in `configs` and `secrets`; references stay. Without a connector
+// everything in `configs` is taken for a secret.
+boost::json::object without_secrets(const connect::Descriptor* connector,
+                                    const boost::json::object& stored);
+
 // As GET answers it: defaults filled in, topics in full, nothing secret.
 boost::json::object shown_component(const Component& component, const boost::json::object& stored);
 

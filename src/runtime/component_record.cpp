@@ -1,5 +1,6 @@
 #include "runtime/component_record.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>
 
@@ -37,6 +38,28 @@ constexpr std::pair<std::string_view, uint64_t Counters::*> kCounters[] = {
     {"failures", &Counters::failures},
 };
 
+Meters meters_of(const json::object& from) {
+  const auto real = [&](std::string_view key) {
+    const auto* value = from.if_contains(key);
+    return value != nullptr && value->is_number() ? value->to_number<double>() : 0.0;
+  };
+  const auto whole = [&](std::string_view key) {
+    return static_cast<uint64_t>(std::clamp(real(key), 0.0, 9e15));
+  };
+  Meters meters;
+  meters.records_in = real("recordsIn");
+  meters.records_out = real("recordsOut");
+  meters.bytes_in = real("bytesIn");
+  meters.records_limit = real("recordsLimit");
+  meters.bytes_limit = real("bytesLimit");
+  meters.limited_ms = whole("limitedMs");
+  if (from.contains("lagMessages")) {
+    meters.lag =
+        Lag{whole("lagMessages"), whole("lagBytes"), static_cast<int64_t>(whole("lagAgeMs"))};
+  }
+  return meters;
+}
+
 }  // namespace
 
 std::string ComponentRecord::encode() const {
@@ -51,6 +74,7 @@ std::string ComponentRecord::encode() const {
   json::object again;
   for (const auto& [index, count] : restarts) again[std::to_string(index)] = count;
   if (!again.empty()) out["restarts"] = std::move(again);
+  if (!sealed.empty()) out["sealed"] = sealed;
   if (drop_subscription_ms) out["dropSubscriptionMs"] = *drop_subscription_ms;
   return json::serialize(out);
 }
@@ -69,6 +93,10 @@ Result<ComponentRecord> ComponentRecord::decode(std::string_view text) {
     return damaged;
   }
   record.config = config->get_object();
+  if (const auto* sealed = object->if_contains("sealed")) {
+    if (!sealed->is_string()) return damaged;
+    record.sealed = std::string(sealed->get_string());
+  }
   const auto number = [&](std::string_view key) {
     const auto* value = object->if_contains(key);
     return value != nullptr && value->is_int64() ? std::optional(value->get_int64()) : std::nullopt;
@@ -102,8 +130,24 @@ std::string InstanceRecord::encode() const {
   for (const auto& [name, member] : kCounters) out[name] = status.counters.*member;
   json::array failures;
   for (const auto& failure : status.failures)
-    failures.push_back(json::object{{"text", failure.text}, {"atMs", failure.at_ms}});
+    failures.push_back(json::object{{"text", failure.text},
+                                    {"atMs", failure.at_ms},
+                                    {"topic", failure.topic},
+                                    {"messageId", failure.message_id},
+                                    {"attempt", failure.attempt},
+                                    {"words", failure.words}});
   out["lastFailures"] = std::move(failures);
+  // What workers show of each other's instances; the rest of it is on each one's own /metrics.
+  const auto& meters = status.meters;
+  json::object measured{{"recordsIn", meters.records_in},   {"recordsOut", meters.records_out},
+                        {"bytesIn", meters.bytes_in},       {"recordsLimit", meters.records_limit},
+                        {"bytesLimit", meters.bytes_limit}, {"limitedMs", meters.limited_ms}};
+  if (meters.lag) {
+    measured["lagMessages"] = meters.lag->messages;
+    measured["lagBytes"] = meters.lag->bytes;
+    measured["lagAgeMs"] = meters.lag->age_ms;
+  }
+  out["meters"] = std::move(measured);
   return json::serialize(out);
 }
 
@@ -142,10 +186,18 @@ Result<InstanceRecord> InstanceRecord::decode(std::string_view text) {
   if (failures != nullptr && failures->is_array()) {
     for (const auto& failure : failures->get_array()) {
       if (!failure.is_object()) return damaged;
+      const auto& from = failure.get_object();
       record.status.failures.push_back(
-          {text_of(failure.get_object(), "text"), number_of(failure.get_object(), "atMs")});
+          {.text = text_of(from, "text"),
+           .at_ms = number_of(from, "atMs"),
+           .topic = text_of(from, "topic"),
+           .message_id = text_of(from, "messageId"),
+           .attempt = static_cast<unsigned>(number_of(from, "attempt")),
+           .words = text_of(from, "words")});
     }
   }
+  if (const auto* meters = object->if_contains("meters"); meters && meters->is_object())
+    record.status.meters = meters_of(meters->get_object());
   return record;
 }
 

@@ -19,7 +19,10 @@ namespace hulse::runtime {
 struct ComponentRecord {
   connect::Kind kind = connect::Kind::sink;
   boost::json::object config;  // a SinkConfig or SourceConfig, as given and updated
-  int64_t created_ms = 0;      // milliseconds since 1970
+  // The secrets of `config`, encrypted; `config` then has kRedacted in their place. Empty: it has
+  // none but references. sealing.h
+  std::string sealed;
+  int64_t created_ms = 0;  // milliseconds since 1970
   int64_t modified_ms = 0;
   std::set<unsigned> stopped;  // instances that the user stopped
   // How often the user restarted them: one that runs under another number starts anew.

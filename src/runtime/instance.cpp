@@ -1,6 +1,8 @@
 #include "runtime/instance.h"
 
 #include "base/log.h"
+#include "base/secret.h"
+#include "config/secret_reference.h"
 #include "runtime/sink_instance.h"
 #include "runtime/source_instance.h"
 
@@ -11,6 +13,7 @@ constexpr aio::Duration kRestartInitial = std::chrono::milliseconds(500);
 // A life this long was a good one: the next restart begins counting anew.
 constexpr aio::Duration kGoodLife = std::chrono::seconds(30);
 constexpr size_t kFailuresKept = 10;
+constexpr size_t kHiddenBytesMin = 4;
 
 }  // namespace
 
@@ -32,6 +35,12 @@ Instance::Instance(std::shared_ptr<const Component> component, unsigned index, c
   context_.topic =
       component_.kind == connect::Kind::source ? component_.output : component_.reads();
   context_.executor = executor;
+  const auto each = static_cast<double>(component_.parallelism);
+  limit_ = RateLimit(static_cast<double>(component_.policy.records_per_second) / each,
+                     static_cast<double>(component_.policy.bytes_per_second) / each);
+  meters_.records_limit = limit_.records();
+  meters_.bytes_limit = limit_.bytes();
+  written_ = counters.written;
 }
 
 Instance::~Instance() = default;
@@ -50,22 +59,89 @@ Ended Instance::after_open(const Error& why) {
   return {why, for_good};
 }
 
+Result<config::Given> Instance::given() {
+  auto resolved = resolve_secrets(component_.connector->fields, component_.given, bus_.secrets);
+  if (resolved) {
+    hidden_.clear();
+    const auto hide = [&](const std::string&, const boost::json::value& value) {
+      // A short one stands in ordinary words.
+      if (value.is_string() && value.get_string().size() >= kHiddenBytesMin)
+        hidden_.emplace_back(value.get_string());
+    };
+    config::visit_secrets(component_.connector->fields, resolved->values, hide);
+    for (const auto& [name, value] : resolved->secrets) hide({}, value);
+    for (auto& one : config::url_credentials(resolved->values)) {
+      if (one.size() >= kHiddenBytesMin) hidden_.push_back(std::move(one));
+    }
+    return resolved;
+  }
+  // A file that is mounted late, or is being exchanged: it is looked for again.
+  return Error(Code::unavailable, resolved.error().text());
+}
+
+Error Instance::masked(const Error& error) const {
+  std::string text = error.text();
+  bool found = false;
+  for (const auto& secret : hidden_) {
+    for (size_t at = text.find(secret); at != std::string::npos; at = text.find(secret, at)) {
+      text.replace(at, secret.size(), kRedacted);
+      found = true;
+    }
+  }
+  return found ? Error(error.code(), text) : error;
+}
+
 void Instance::running(std::string_view where) {
   state_ = State::running;
   reason_.clear();
   log::info(label(), "running: {}", where);
 }
 
-void Instance::note_failure(const std::string& text) {
+void Instance::note_failure(std::string_view led_to, Code code, Failure failure) {
   ++counters_.failures;
+  ++meters_.failures[{std::string(led_to), code}];
   if (failures_.size() == kFailuresKept) failures_.pop_front();
-  failures_.push_back({text, aio::wall_ms()});
+  failure.at_ms = aio::wall_ms();
+  failures_.push_back(std::move(failure));
+}
+
+// The worker asks once a second, which is as fine as a speed has to be.
+Status Instance::status() {
+  const auto now = aio::Clock::now();
+  records_out_.add(counters_.written - std::exchange(written_, counters_.written), now);
+  meters_.records_in = records_in_.per_second(now);
+  meters_.records_out = records_out_.per_second(now);
+  meters_.bytes_in = bytes_in_.per_second(now);
+  return {state_, reason_, counters_, failures_, last_received_ms_, meters_};
+}
+
+void Instance::came_in(size_t records, size_t bytes) {
+  const auto now = aio::Clock::now();
+  last_received_ms_ = aio::wall_ms();
+  counters_.received += records;
+  counters_.in_flight += records;
+  meters_.batch_records.observe(static_cast<double>(records));
+  records_in_.add(records, now);
+  bytes_in_.add(bytes, now);
+  if (limit_.limits()) limit_.charge(records, bytes, now);
+}
+
+aio::Task<bool> Instance::wait_for_limit() {
+  for (;;) {
+    const auto began = aio::Clock::now();
+    const auto wait = limit_.wait(began);
+    if (wait <= aio::Duration::zero()) co_return true;
+    const bool slept = co_await aio::sleep(wait);
+    meters_.limited_ms += static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(aio::Clock::now() - began).count());
+    if (!slept) co_return false;
+  }
 }
 
 void Instance::retrying(const Error& why, aio::Duration wait) {
   state_ = State::retrying;
   reason_ = why.text();
-  note_failure(reason_);
+  note_failure("restart", why.code(), {.text = reason_});
   ++counters_.restarts;
   log::warn(label(), "{}; starting again in {} ms (restart {})", why.text(),
             std::chrono::duration_cast<std::chrono::milliseconds>(wait).count(),
@@ -78,7 +154,7 @@ aio::Task<void> Instance::run() {
   if (!client) {
     state_ = State::failed;
     reason_ = client.error().text();
-    note_failure(reason_);
+    note_failure("fatal", client.error().code(), {.text = reason_});
     co_return;
   }
   client_ = std::move(*client);
@@ -88,7 +164,8 @@ aio::Task<void> Instance::run() {
     state_ = State::starting;
     const auto began = aio::Clock::now();
     const uint64_t written = counters_.written;
-    const Ended ended = co_await life();
+    Ended ended = co_await life();
+    ended.why = masked(ended.why);
     if (ended.why.cancelled()) {
       state_ = State::stopped;
       break;
@@ -101,7 +178,7 @@ aio::Task<void> Instance::run() {
     if (ended.for_good || (most > 0 && restarts_in_a_row >= most)) {
       state_ = State::failed;
       reason_ = ended.why.text();
-      note_failure(reason_);
+      note_failure("fatal", ended.why.code(), {.text = reason_});
       log::error(label(), "failed: {}", reason_);
       break;
     }

@@ -11,6 +11,8 @@
 #include "runtime/bus_id.h"
 #include "runtime/clients.h"
 #include "runtime/component.h"
+#include "runtime/rate.h"
+#include "runtime/secrets.h"
 #include "runtime/status.h"
 
 namespace hulse::runtime {
@@ -20,6 +22,7 @@ struct Bus {
   std::shared_ptr<Clients> clients;
   std::string id;                            // bus_id.h
   std::string name_space = kStateNamespace;  // of the topics that are remembered with
+  SecretSources secrets = {};  // where references to secrets may lead, in this process
 };
 
 // Why a life ended.
@@ -39,7 +42,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
 
   // Until it is cancelled (stopped, cleanly) or fails for good (see status()).
   aio::Task<void> run();
-  Status status() const { return {state_, reason_, counters_, failures_, last_received_ms_}; }
+  Status status();
   std::string label() const;  // "sink public/default/x/0"
 
  protected:
@@ -47,8 +50,16 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // A failure of open or create: those that nothing but the user can mend end the instance.
   static Ended after_open(const Error& why);
   void running(std::string_view where);
-  // Counts it and keeps it for status().
-  void note_failure(const std::string& text);
+  // The connector's configuration with the secrets it refers to, as they are now.
+  Result<config::Given> given();
+  // What the other side said, without the secrets it may have repeated.
+  Error masked(const Error& error) const;
+  // Counts it and keeps it for status(). `led_to` is a word of Meters::failures.
+  void note_failure(std::string_view led_to, Code code, Failure failure);
+  // Counts what came in, and what it costs of the rate limit.
+  void came_in(size_t records, size_t bytes);
+  // Waits while the rate limit asks for it; false when that was cancelled.
+  aio::Task<bool> wait_for_limit();
 
  private:
   const std::shared_ptr<const Component> owned_;
@@ -62,10 +73,17 @@ class Instance : public std::enable_shared_from_this<Instance> {
   std::shared_ptr<client::Client> client_;
   Counters counters_;
   int64_t last_received_ms_ = 0;
+  Meters meters_;
 
  private:
   void retrying(const Error& why, aio::Duration wait);
 
+  std::vector<std::string> hidden_;  // the secrets in use
+  RateLimit limit_;
+  Speed records_in_;
+  Speed records_out_;
+  Speed bytes_in_;
+  uint64_t written_ = 0;  // of the counters, when the speed was looked at last
   State state_ = State::starting;
   std::string reason_;
   std::deque<Failure> failures_;

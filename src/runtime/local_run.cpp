@@ -38,6 +38,8 @@ aio::Task<Result<void>> local_run(const Component& component, client::Options cl
                                   aio::Threads& threads) {
   co_await aio::asio::this_coro::throw_if_cancelled(false);
   const auto executor = co_await aio::asio::this_coro::executor;
+  const auto secrets = resolve_secrets(component.connector->fields, component.given, {});
+  if (!secrets) co_return secrets.error();
   const auto id = co_await reach(client);
   if (!id) co_return id.error();
   const auto clients = std::make_shared<Clients>(client);

@@ -5,7 +5,6 @@
 #include "aio/timeout.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "client/dead_letter.h"
 #include "wire/topic_name.h"
 
 namespace hulse::runtime {
@@ -15,15 +14,17 @@ constexpr size_t kInFlightBytesMax = 32 << 20;
 constexpr size_t kReceiveBytesMax = 8 << 20;
 constexpr size_t kReceiveMessagesMax = 20'000;
 constexpr aio::Duration kStopMax = std::chrono::seconds(5);
+constexpr aio::Duration kLagEvery = std::chrono::seconds(2);
 constexpr aio::Duration kOutcomeAlarm = std::chrono::seconds(60);
-constexpr const char* kDeadLetterSubscription = "dead-letters";
 
 using connect::Verdict;
 
 }  // namespace
 
 aio::Task<Ended> SinkInstance::life() {
-  auto made = component_.connector->make_sink(component_.given);
+  const auto given = this->given();
+  if (!given) co_return after_open(given.error());
+  auto made = component_.connector->make_sink(*given);
   if (!made) co_return Ended{made.error(), true};
   sink_ = std::move(*made);
   ++life_;
@@ -49,6 +50,7 @@ aio::Task<Ended> SinkInstance::life() {
                           component_.subscription));
       for (auto& lane : lanes_) work_->spawn("pump of " + label(), pump(lane));
       work_->spawn("watch of " + label(), watch());
+      work_->spawn("lag of " + label(), measure());
       work_->spawn("new partitions of " + label(), discover());
       bool stopped = false;
       while (!ended_ && !stopped) {
@@ -146,6 +148,8 @@ aio::Task<void> SinkInstance::pump(Lane& lane) {
       const bool woken = co_await changed_->wait();
       if (!woken) co_return;
     }
+    const bool within = co_await wait_for_limit();
+    if (!within) co_return;
     auto messages = co_await lane.consumer->receive();
     if (!messages) {
       if (!messages.error().cancelled())
@@ -163,9 +167,9 @@ aio::Task<void> SinkInstance::pump(Lane& lane) {
     records->records = std::move((*messages)->list);
     for (const auto& record : records->records) entry->bytes += record.value.size();
     entry->records = records;
-    last_received_ms_ = aio::wall_ms();
-    counters_.received += entry->open;
-    counters_.in_flight += entry->open;
+    came_in(entry->open, entry->bytes);
+    seen_records_ += entry->open;
+    seen_bytes_ += entry->bytes;
     in_flight_bytes_ += entry->bytes;
     lane.entries.push_back(entry);
     if (entry->open == 0) {
@@ -210,168 +214,23 @@ connect::RecordBatch SinkInstance::batch_of(const std::shared_ptr<Entry>& entry,
   return connect::RecordBatch(entry->records, std::move(chosen), std::move(settled));
 }
 
-std::string SinkInstance::place(const Entry& entry, uint32_t record) const {
-  return fmt::format("message {} of {}", entry.records->records[record].id.text(),
-                     entry.records->topic);
-}
-
-void SinkInstance::settled(const std::shared_ptr<Entry>& entry, const std::vector<uint32_t>& chosen,
-                           std::vector<connect::Outcome> outcomes) {
-  if (entry->life != life_) return;
-  entry->writing_since.reset();
-  std::vector<uint32_t> again;
-  size_t ok = 0;
-  unsigned most_attempts = 0;
-  const Error* why_again = nullptr;
-  for (size_t i = 0; i < chosen.size(); ++i) {
-    const auto& outcome = outcomes[i];
-    switch (outcome.verdict) {
-      case Verdict::ok: ++ok; break;
-      case Verdict::retry: {
-        const unsigned attempts = ++entry->attempts[chosen[i]];
-        const int64_t most = component_.policy.retry_attempts_max;
-        if (most > 0 && attempts >= most) {
-          reject(entry, chosen[i], outcome.error.with(fmt::format("after {} attempts", attempts)));
-        } else {
-          again.push_back(chosen[i]);
-          most_attempts = std::max(most_attempts, attempts);
-          why_again = &outcome.error;
-        }
-        break;
-      }
-      case Verdict::reject: reject(entry, chosen[i], outcome.error); break;
-      case Verdict::none:
-      case Verdict::reconnect: end({outcome.error.with(place(*entry, chosen[i])), false}); break;
-      case Verdict::fatal: end({outcome.error.with(place(*entry, chosen[i])), true}); break;
-    }
-  }
-  if (!again.empty() && !work_->closing()) {
-    counters_.retries += again.size();
-    note_failure(fmt::format("{} (attempt {}): {}", place(*entry, again.front()), most_attempts,
-                             why_again->text()));
-    log::warn(label(), "{} of {} records are tried again (attempt {}, first is {}): {}",
-              again.size(), chosen.size(), most_attempts + 1, place(*entry, again.front()),
-              why_again->text());
-    ++entry->lane->retrying;
-    work_->spawn("retry of " + label(), retry(entry, std::move(again)));
-  }
-  counters_.written += ok;
-  if (ok > 0) close_records(*entry, ok);
-}
-
-aio::Task<void> SinkInstance::retry(std::shared_ptr<Entry> entry, std::vector<uint32_t> chosen) {
-  unsigned attempts = 0;
-  for (const uint32_t record : chosen) attempts = std::max(attempts, entry->attempts[record]);
-  const auto& policy = component_.policy;
-  auto wait = policy.retry_initial;
-  for (unsigned i = 1; i < attempts && wait < policy.retry_max; ++i) wait *= 2;
-  const bool slept = co_await aio::sleep(std::min(wait, policy.retry_max));
-  if (!slept) co_return;
-  const bool written = co_await write(entry, std::move(chosen));
-  if (!written) co_return;
-  --entry->lane->retrying;
-  changed_->notify();
-}
-
-// ---- records the target will never take
-
-void SinkInstance::reject(const std::shared_ptr<Entry>& entry, uint32_t record, const Error& why) {
-  note_failure(fmt::format("{} was rejected: {}", place(*entry, record), why.text()));
-  const auto fallback = component_.guarantee == connect::Guarantee::effectively_once
-                            ? OnReject::stop
-                            : OnReject::dead_letter;
-  switch (component_.policy.on_reject.value_or(fallback)) {
-    case OnReject::stop:
-      end({why.with(place(*entry, record) + " was rejected (onReject is stop)"), true});
-      return;
-    case OnReject::skip:
-      log::warn(label(), "{} is skipped: {}", place(*entry, record), why.text());
-      ++counters_.skipped;
-      close_records(*entry, 1);
-      return;
-    case OnReject::dead_letter:
-      if (!work_->closing())
-        work_->spawn("dead letter of " + label(), dead_letter(entry, record, why));
-      return;
-  }
-}
-
-std::string SinkInstance::dead_letter_topic() const {
-  if (!component_.dead_letter_topic.empty()) return component_.dead_letter_topic;
-  if (component_.inputs.empty()) {
-    // A pattern is no topic's name; it begins with its tenant and namespace.
-    const auto parts = split(component_.topics_pattern, '/');
-    return fmt::format("persistent://{}/{}/{}-{}-{}-DLQ", parts[2], parts[3], component_.tenant,
-                       component_.name_space, component_.name);
-  }
-  // Of the unpartitioned topic; a component of another namespace carries its own names.
-  const auto base = wire::TopicName::parse(component_.inputs.front())->base();
-  const bool at_home = base.tenant == component_.tenant && base.name_space == component_.name_space;
-  const auto who =
-      at_home ? component_.name
-              : fmt::format("{}-{}-{}", component_.tenant, component_.name_space, component_.name);
-  return fmt::format("{}-{}-DLQ", base.text(), who);
-}
-
 // A pattern may fit it.
 bool SinkInstance::reads_own_dead_letters(const std::string& topic) const {
   if (!component_.inputs.empty()) return false;
   const auto name = wire::TopicName::parse(topic);
-  const auto own = wire::TopicName::parse(dead_letter_topic());
+  const auto own = wire::TopicName::parse(dead_letter_topic(component_));
   return name && own && name->base().text() == own->base().text();
-}
-
-aio::Task<void> SinkInstance::dead_letter(std::shared_ptr<Entry> entry, uint32_t record,
-                                          Error why) {
-  while (opening_dead_letters_) {
-    const bool woken = co_await changed_->wait();
-    if (!woken) co_return;
-  }
-  if (!dead_letters_) {
-    opening_dead_letters_ = true;
-    client::ProducerOptions options;
-    options.topic = dead_letter_topic();
-    options.initial_subscription = kDeadLetterSubscription;
-    options.chunking = true;  // what came in chunks may have to leave in chunks
-    auto producer = co_await client_->create_producer(options);
-    opening_dead_letters_ = false;
-    changed_->notify();
-    if (!producer) {
-      end({producer.error().with("opening the dead letter topic"),
-           producer.error().code() == Code::invalid});
-      co_return;
-    }
-    dead_letters_ = std::move(*producer);
-  }
-  const auto& message = entry->records->records[record];
-  const std::string reason = why.text();
-  client::DeadLetterProperties properties(message, entry->records->topic, component_.subscription);
-  properties.set("HULSE_REASON", reason);
-  const wire::Outgoing outgoing{.value = message.value,
-                                .key = message.key,
-                                .properties = properties.list(),
-                                .event_time = message.event_time,
-                                .null_value = message.null_value};
-  const auto topic = dead_letters_->topic();
-  dead_letters_->send({&outgoing, 1}, [weak = weak_from_this(), entry, record, topic,
-                                       reason](const Result<MessageId>& stored) {
-    const auto self = std::static_pointer_cast<SinkInstance>(weak.lock());
-    if (!self || entry->life != self->life_) return;
-    if (!stored) {
-      self->end({stored.error().with("writing to the dead letter topic " + topic), false});
-      return;
-    }
-    log::warn(self->label(), "{} went to {}: {}", self->place(*entry, record), topic, reason);
-    ++self->counters_.dead_lettered;
-    self->close_records(*entry, 1);
-  });
 }
 
 // ---- the end of entries and lives
 
-void SinkInstance::close_records(Entry& entry, size_t count) {
-  entry.open -= count;
-  counters_.in_flight -= count;
+void SinkInstance::close_record(Entry& entry, uint32_t record) {
+  if (!entry.final.empty()) {
+    entry.final[record] = true;
+    changed_->notify();
+  }
+  --entry.open;
+  --counters_.in_flight;
   if (entry.open == 0) finish(entry);
 }
 
@@ -393,6 +252,38 @@ void SinkInstance::end(Ended ended) {
   if (ended_) return;
   ended_ = std::move(ended);
   changed_->notify();
+}
+
+// How far it is behind, by what the broker knows of each subscription.
+aio::Task<void> SinkInstance::measure() {
+  for (;;) {
+    const auto began = aio::Clock::now();
+    Lag lag;
+    bool known = true;
+    // By index: lanes may be added meanwhile.
+    for (size_t i = 0; i < lanes_.size(); ++i) {
+      const auto consumer = lanes_[i].consumer;
+      // Under Failover another instance answers for what it is the reader of.
+      if (!consumer->active()) continue;
+      const auto backlog = co_await consumer->backlog();
+      if (!backlog && backlog.error().cancelled()) co_return;
+      known = known && backlog;
+      if (backlog) lag.messages += *backlog;
+    }
+    const int64_t now = aio::wall_ms();
+    for (const auto& lane : lanes_) {
+      if (lane.entries.empty() || lane.entries.front()->records->records.empty()) continue;
+      lag.age_ms =
+          std::max(lag.age_ms, now - lane.entries.front()->records->records[0].publish_time);
+    }
+    if (seen_records_ > 0) lag.bytes = lag.messages * (seen_bytes_ / seen_records_);
+    // A broker that does not tell leaves it unknown, not what it was.
+    meters_.lag = known ? std::optional(lag) : std::nullopt;
+    // Thousands of partitions are asked about less often.
+    const auto pause = std::max(kLagEvery, 10 * (aio::Clock::now() - began));
+    const bool slept = co_await aio::sleep(pause);
+    if (!slept) co_return;
+  }
 }
 
 // No silent stall: a record without an outcome is named.

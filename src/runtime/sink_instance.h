@@ -30,6 +30,7 @@ class SinkInstance : public Instance {
     std::optional<aio::TimePoint> writing_since;
     bool alarmed = false;
     std::map<uint32_t, unsigned> attempts;  // of records that were tried again
+    std::vector<bool> final;  // of a batch that was split: which records have a final outcome
   };
 
   // The order of one topic (partition): a retry stops its own lane, not the others.
@@ -53,14 +54,19 @@ class SinkInstance : public Instance {
   connect::RecordBatch batch_of(const std::shared_ptr<Entry>& entry, std::vector<uint32_t> chosen);
   void settled(const std::shared_ptr<Entry>& entry, const std::vector<uint32_t>& chosen,
                std::vector<connect::Outcome> outcomes);
+  bool splits(const Entry& entry, const std::vector<uint32_t>& chosen,
+              const std::vector<connect::Outcome>& outcomes) const;
+  aio::Task<void> write_halves(std::shared_ptr<Entry> entry, std::vector<uint32_t> chosen);
+  aio::Task<void> measure();
   aio::Task<void> retry(std::shared_ptr<Entry> entry, std::vector<uint32_t> chosen);
   void reject(const std::shared_ptr<Entry>& entry, uint32_t record, const Error& why);
   aio::Task<void> dead_letter(std::shared_ptr<Entry> entry, uint32_t record, Error why);
-  void close_records(Entry& entry, size_t count);
+  Failure failure_of(const Entry& entry, uint32_t record, std::string text,
+                     const Error& words) const;
+  void close_record(Entry& entry, uint32_t record);
   void finish(Entry& entry);
   void end(Ended ended);
   std::string place(const Entry& entry, uint32_t record) const;
-  std::string dead_letter_topic() const;
   bool reads_own_dead_letters(const std::string& topic) const;
 
   uint64_t life_ = 0;
@@ -71,6 +77,8 @@ class SinkInstance : public Instance {
   std::deque<Lane> lanes_;
   bool writing_ = false;
   size_t in_flight_bytes_ = 0;
+  uint64_t seen_records_ = 0;
+  uint64_t seen_bytes_ = 0;
   std::optional<Ended> ended_;
   std::shared_ptr<client::Producer> dead_letters_;
   bool opening_dead_letters_ = false;

@@ -47,8 +47,12 @@ aio::Task<Ended> SourceInstance::life() {
     // The name or the offset of an instance that goes.
     if (exact() && output.error().code() == Code::busy) ended.for_good = false;
   } else {
-    auto made = component_.connector->make_source(component_.given);
-    if (!made) {
+    const auto given = this->given();
+    auto made = given ? component_.connector->make_source(*given)
+                      : Result<std::unique_ptr<connect::Source>>(given.error());
+    if (!given) {
+      ended = after_open(given.error());
+    } else if (!made) {
       ended = {made.error(), true};
     } else {
       source = std::move(*made);
@@ -137,6 +141,8 @@ void SourceInstance::end(Ended ended) {
 
 aio::Task<Ended> SourceInstance::pump(connect::Source& source) {
   for (;;) {
+    const bool within = co_await wait_for_limit();
+    if (!within) co_return Ended{Error(Code::cancelled, "stopped"), false};
     auto waiting = producer_ ? producer_->wait_for_room() : exact_->wait_for_room();
     const bool room = co_await std::move(waiting);
     if (ended_) co_return *ended_;
@@ -166,9 +172,7 @@ aio::Task<Result<void>> SourceInstance::send(connect::SourceBatch batch) {
       sent->positions[std::string(record.lane)] = record.position;
     sent_.push_back(sent);
   }
-  last_received_ms_ = aio::wall_ms();
-  counters_.received += sent->records;
-  counters_.in_flight += sent->records;
+  came_in(sent->records, batch.bytes);
   const auto self = std::static_pointer_cast<SourceInstance>(shared_from_this());
   if (exact_) {
     const auto already = co_await exact_->send(batch, [self, sent](ExactOutput::Stored stored) {
@@ -176,7 +180,8 @@ aio::Task<Result<void>> SourceInstance::send(connect::SourceBatch batch) {
       self->settle(sent, stored.result);
     });
     if (!already) co_return already.error();
-    if (!exact_->doubt().empty() && counters_.already_stored == 0) note_failure(exact_->doubt());
+    if (!exact_->doubt().empty() && counters_.already_stored == 0)
+      note_failure("doubt", Code::not_found, {.text = exact_->doubt()});
     counters_.already_stored += *already;
     co_return Result<void>();
   }
@@ -196,6 +201,8 @@ aio::Task<Result<void>> SourceInstance::send(connect::SourceBatch batch) {
 
 void SourceInstance::settle(const std::shared_ptr<Sent>& sent, const Result<void>& result) {
   const size_t count = sent->records;
+  meters_.write_seconds.observe(
+      std::chrono::duration<double>(aio::Clock::now() - sent->began).count());
   counters_.in_flight -= std::min<uint64_t>(counters_.in_flight, count);
   if (result) {
     counters_.written += count;
@@ -203,7 +210,10 @@ void SourceInstance::settle(const std::shared_ptr<Sent>& sent, const Result<void
     counters_.returned += count;
   } else {
     counters_.skipped += count;
-    note_failure(fmt::format("{} records were not stored: {}", count, result.error().text()));
+    note_failure(
+        "reject", result.error().code(),
+        {.text = fmt::format("{} records were not stored: {}", count, result.error().text()),
+         .words = result.error().text()});
     log::warn(label(), "{} records were not stored: {}", count, result.error().text());
   }
   if (!offsets_) {

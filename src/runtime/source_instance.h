@@ -17,6 +17,7 @@ class SourceInstance : public Instance {
   // A batch on its way into the topic.
   struct Sent {
     size_t records = 0;
+    aio::TimePoint began = aio::Clock::now();
     Positions positions;  // the last of each lane
     std::map<std::string, MessageId> last;
     std::function<void(const Result<void>&)> told;

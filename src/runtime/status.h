@@ -3,8 +3,14 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+
+#include "base/result.h"
+#include "metrics/histogram.h"
 
 namespace hulse::runtime {
 
@@ -45,8 +51,38 @@ struct Counters {
 struct Failure {
   std::string text;
   int64_t at_ms = 0;  // milliseconds since 1970
+  // Of a record: which, how often it was tried, and what the other side said of it.
+  std::string topic = {};
+  std::string message_id = {};
+  unsigned attempt = 0;
+  std::string words = {};
 
   bool operator==(const Failure&) const = default;
+};
+
+// What a sink's subscription still holds, as the broker counts it: what is in flight is part of it.
+// Instances that share a subscription (Shared, Key_Shared) each see all of it.
+struct Lag {
+  uint64_t messages = 0;
+  uint64_t bytes = 0;  // about: by the mean size of what came
+  int64_t age_ms = 0;  // since the oldest record without an outcome was published; 0: none is
+
+  bool operator==(const Lag& other) const { return messages == other.messages; }
+};
+
+// What an instance measures; from the start of the instance on.
+struct Meters {
+  metrics::Histogram batch_records{metrics::kSizeBounds};     // of one write, or one read
+  metrics::Histogram write_seconds{metrics::kSecondsBounds};  // until the last outcome
+  // Of failures: what they led to ("retry", "reject", "restart", …) and the kind of error.
+  std::map<std::pair<std::string, Code>, uint64_t> failures;
+  double records_in = 0;  // a second, lately
+  double records_out = 0;
+  double bytes_in = 0;
+  std::optional<Lag> lag;    // nothing: not known yet, or a source
+  double records_limit = 0;  // a second, of this instance; 0: none
+  double bytes_limit = 0;
+  uint64_t limited_ms = 0;  // waited for that
 };
 
 struct Status {
@@ -55,8 +91,15 @@ struct Status {
   Counters counters;
   std::deque<Failure> failures;  // the last ten
   int64_t last_received_ms = 0;  // milliseconds since 1970; 0: never
+  Meters meters;
 
-  bool operator==(const Status&) const = default;
+  // Whether there is news for others: histograms and the like are none.
+  bool operator==(const Status& other) const {
+    return state == other.state && reason == other.reason && counters == other.counters &&
+           failures == other.failures && last_received_ms == other.last_received_ms &&
+           meters.records_in == other.meters.records_in &&
+           meters.records_out == other.meters.records_out && meters.lag == other.meters.lag;
+  }
 };
 
 }  // namespace hulse::runtime

@@ -4,6 +4,7 @@
 #include "aio/backoff.h"
 #include "aio/offload.h"
 #include "base/log.h"
+#include "runtime/sealing.h"
 #include "runtime/worker_parts.h"
 
 namespace hulse::runtime {
@@ -87,7 +88,8 @@ aio::Task<Result<void>> Worker::load() {
   if (!reached) co_return reached.error().with("no broker at " + options_.client.service_url);
   auto id = co_await bus_id(*client_, options_.name_space);
   if (!id) co_return id.error();
-  bus_ = {std::make_shared<Clients>(options_.client), std::move(*id), options_.name_space};
+  bus_ = {std::make_shared<Clients>(options_.client), std::move(*id), options_.name_space,
+          options_.secret_sources};
   const std::pair<std::string, std::shared_ptr<client::KeyValueTopic>*> topics[] = {
       {topic("components"), &remembered_.components},
       {topic("assignments"), &remembered_.assignments},
@@ -256,10 +258,13 @@ aio::Task<void> Worker::apply(std::string name) {
   const auto* stored = components_->find(name);
   const bool known = stored != nullptr;
   std::optional<ComponentRecord> record;
+  std::optional<Error> sealed_off;  // its secrets cannot be read
   if (known) {
     auto decoded = ComponentRecord::decode(stored->value);
     if (decoded) {
-      record = std::move(*decoded);
+      auto open = unsealed(*decoded, name, box());
+      if (!open) sealed_off = open.error();
+      record = open ? std::move(*open) : std::move(*decoded);
     } else {
       log::error(kPart, "{} of {}: {}", name, topic("components"), decoded.error().text());
     }
@@ -280,6 +285,9 @@ aio::Task<void> Worker::apply(std::string name) {
   if (!gone && !changed) {
     wanted = managed->component;
     refused = managed->refused;
+  } else if (!gone && sealed_off) {
+    log::error(kPart, "{} does not run: {}", name, sealed_off->text());
+    refused = sealed_off;
   } else if (!gone) {
     std::vector<std::string> notes;
     auto parsed = parse_component(record->kind, record->config, notes);

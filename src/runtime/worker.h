@@ -32,6 +32,8 @@
 #include "runtime/instance.h"
 #include "runtime/members.h"
 #include "runtime/placement.h"
+#include "runtime/places.h"
+#include "runtime/secret_box.h"
 
 namespace hulse::runtime {
 
@@ -44,6 +46,8 @@ struct WorkerOptions {
   // See members.h.
   aio::Duration beat = std::chrono::seconds(2);
   aio::Duration silence = std::chrono::seconds(6);
+  std::shared_ptr<const SecretBox> secrets;  // none: only references to secrets are stored
+  SecretSources secret_sources;
   // How long the subscription of a deleted sink waits for the sink to come back.
   std::chrono::milliseconds subscription_grace = std::chrono::hours(1);
 };
@@ -92,6 +96,12 @@ class Worker {
   // Of all instances or of one. Whether it runs is remembered.
   aio::Task<Result<void>> act(connect::Kind kind, ComponentName name, Verb verb,
                               std::optional<unsigned> index);
+
+  // A sink goes on from that place of its topics, or of one of them: its instances end, its
+  // subscription is moved, they begin again. Code::invalid when the place is not stored any more.
+  // Gives where it goes on, a line a topic. A kill in the middle leaves it stopped.
+  aio::Task<Result<std::vector<std::string>>> replay(ComponentName name, Place place,
+                                                     std::string only_topic);
 
   // As GET shows it: nothing secret in it.
   Result<boost::json::object> config(connect::Kind kind, const ComponentName& name) const;
@@ -161,6 +171,7 @@ class Worker {
 
   // worker_commands.cpp
   Error not_ready() const;
+  const SecretBox* box() const { return options_.secrets.get(); }
   Result<Found> find(connect::Kind kind, const ComponentName& name, bool for_update) const;
   aio::Task<Result<uint64_t>> store(ComponentName name, ComponentRecord record, uint64_t replaces);
   aio::Task<void> wait_applied(std::string name, uint64_t version);

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "client/topic_finder.h"
 #include "runtime/component_edit.h"
+#include "runtime/sealing.h"
 #include "runtime/source_offsets.h"
 #include "runtime/worker_parts.h"
 
@@ -56,6 +57,10 @@ Result<Worker::Found> Worker::find(connect::Kind kind, const ComponentName& name
   if (!record)
     return record.error().with(fmt::format("{} of {}", name.text(), topic("components")));
   if (record->kind != kind || record->drop_subscription_ms) return missing(kind, name, for_update);
+  auto open = unsealed(*record, name.text(), box());
+  // It may still be looked at, stopped and deleted.
+  if (!open && for_update) return open.error();
+  if (open) record = std::move(*open);
   return Found{std::move(*record), stored->version};
 }
 
@@ -63,7 +68,9 @@ aio::Task<Result<uint64_t>> Worker::store(ComponentName name, ComponentRecord re
                                           uint64_t replaces) {
   const auto components = components_;
   if (!components) co_return not_ready();
-  const auto put = co_await components->put(name.text(), record.encode(), replaces);
+  const auto closed = sealed(std::move(record), name.text(), box());
+  if (!closed) co_return closed.error();
+  const auto put = co_await components->put(name.text(), closed->encode(), replaces);
   if (put) co_return *put;
   if (put.error().code() == Code::busy) {
     co_return Error(
@@ -121,6 +128,9 @@ aio::Task<Result<std::vector<std::string>>> Worker::create(connect::Kind kind, C
   std::vector<std::string> notes;
   const auto component = parse_component(kind, config, notes);
   if (!component) co_return component.error();
+  const auto secrets =
+      resolve_secrets(component->connector->fields, component->given, options_.secret_sources);
+  if (!secrets) co_return secrets.error();
   uint64_t replaces = 0;
   std::optional<ComponentRecord> before;
   if (const auto* stored = components_->find(name.text())) {
@@ -172,6 +182,9 @@ aio::Task<Result<std::vector<std::string>>> Worker::update(connect::Kind kind, C
   auto merged = merge_component(kind, found->record.config, config);
   const auto component = parse_component(kind, merged, notes);
   if (!component) co_return component.error();
+  const auto secrets =
+      resolve_secrets(component->connector->fields, component->given, options_.secret_sources);
+  if (!secrets) co_return secrets.error();
   const auto was = parse_component(kind, found->record.config, notes);
   auto changes = was ? component_changes({*was, found->record.config}, {*component, merged})
                      : Result<std::vector<std::string>>(std::vector<std::string>{
@@ -275,11 +288,7 @@ Result<json::object> Worker::config(connect::Kind kind, const ComponentName& nam
   const auto component = parse_component(kind, found->record.config, notes);
   if (!component) {
     // A later version wrote it, or an option has gone: it is shown as far as that is safe.
-    auto shown = found->record.config;
-    shown["configs"] =
-        config::redacted({}, shown.contains("configs") && shown["configs"].is_object()
-                                 ? shown["configs"].get_object()
-                                 : json::object());
+    auto shown = without_secrets(nullptr, found->record.config);
     shown.erase("secrets");
     return shown;
   }

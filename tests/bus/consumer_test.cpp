@@ -32,6 +32,9 @@ TEST_F(Consumers, ANegativeAcknowledgementBringsAnEntryAgain) {
       }
       const auto acked = co_await (*consumer)->flush_acks();
       EXPECT_TRUE(acked);
+      const auto backlog = co_await (*consumer)->backlog();
+      EXPECT_TRUE(backlog);
+      EXPECT_EQ(*backlog, 3u);
       (*consumer)->redeliver(ids[2], std::chrono::milliseconds(50));
       const auto messages = co_await (*consumer)->receive();
       EXPECT_TRUE(messages);

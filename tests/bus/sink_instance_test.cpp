@@ -15,6 +15,9 @@ using namespace std::chrono_literals;
 struct Script {
   std::function<void(connect::RecordBatch&, size_t)> on_record;
   std::function<Result<void>()> on_open;
+  // The error of the whole batch, from a target that does not tell its records apart.
+  std::function<std::optional<connect::Outcome>(const connect::RecordBatch&)> on_batch;
+  std::vector<size_t> sizes;  // of the batches written
   std::vector<std::string> seen;
   bool holds = false;  // batches are kept, without an outcome
   std::vector<connect::RecordBatch> held;
@@ -38,6 +41,14 @@ class ScriptedSink : public connect::Sink {
     if (script->holds) {
       script->held.push_back(std::move(batch));
       co_return;
+    }
+    script->sizes.push_back(batch.size());
+    if (script->on_batch) {
+      const auto refused = script->on_batch(batch);
+      if (refused) {
+        batch.fail_all(refused->verdict, refused->error);
+        co_return;
+      }
     }
     for (size_t i = 0; i < batch.size(); ++i) {
       script->seen.emplace_back(batch[i].value);
@@ -82,8 +93,17 @@ class SinkInstances : public BusTest {
       options.initial_subscription = component_.subscription;
       const auto producer = co_await client.create_producer(options);
       EXPECT_TRUE(producer);
-      for (int i = 0; i < count; ++i) {
-        const auto id = co_await send(**producer, std::to_string(i));
+      std::vector<std::string> texts;
+      std::vector<wire::Outgoing> together;
+      for (int i = 0; i < count; ++i) texts.push_back(std::to_string(i));
+      for (const auto& text : texts) together.push_back({.value = text});
+      if (one_entry_) {
+        (*producer)->send(together, [](const Result<MessageId>& id) { EXPECT_TRUE(id); });
+        const auto flushed = co_await (*producer)->flush();
+        EXPECT_TRUE(flushed);
+      }
+      for (int i = 0; i < count && !one_entry_; ++i) {
+        const auto id = co_await send(**producer, texts[static_cast<size_t>(i)]);
         EXPECT_TRUE(id);
       }
       co_await (*producer)->close();
@@ -116,6 +136,26 @@ class SinkInstances : public BusTest {
     return found.topic->backlog(found.topic->find(component_.subscription)->cursor());
   }
 
+  // A batch that holds one of these fails as a whole.
+  void refuse_batches_with(std::set<std::string> bad, connect::Outcome outcome) {
+    script_.on_batch = [bad = std::move(bad), outcome = std::move(outcome)](
+                           const connect::RecordBatch& batch) -> std::optional<connect::Outcome> {
+      for (size_t i = 0; i < batch.size(); ++i) {
+        if (bad.contains(std::string(batch[i].value))) return outcome;
+      }
+      return std::nullopt;
+    };
+    script_.on_record = [](connect::RecordBatch& batch, size_t i) { batch.ok(i); };
+  }
+  std::vector<std::string> numbers_without(int count, const std::set<std::string>& left_out) const {
+    std::vector<std::string> out;
+    for (int i = 0; i < count; ++i) {
+      if (!left_out.contains(std::to_string(i))) out.push_back(std::to_string(i));
+    }
+    return out;
+  }
+
+  bool one_entry_ = false;  // all messages of a run in one batch
   Script script_;
   runtime::Component component_;
   client::Options client_of_bus_;
@@ -184,6 +224,69 @@ TEST_F(SinkInstances, ARejectedRecordGoesToTheDeadLettersWithItsReason) {
       10, [](const auto& s) { return s.counters.written + s.counters.dead_lettered == 10; });
   EXPECT_EQ(status.counters.dead_lettered, 1u);
   EXPECT_EQ(status.state, runtime::State::stopped);
+}
+
+TEST_F(SinkInstances, ABatchThatIsRejectedAsAWholeIsSplitUntilTheBadRecordIsFound) {
+  one_entry_ = true;
+  component_.retain_ordering = true;
+  refuse_batches_with({"13", "40"},
+                      {.verdict = Verdict::reject, .error = Error(Code::invalid, "row is bad")});
+  after_ = [this](client::Client&) -> aio::Task<void> {
+    EXPECT_EQ(backlog(), 0u);
+    co_return;
+  };
+  const auto status = run_instance(
+      64, [](const auto& s) { return s.counters.written + s.counters.dead_lettered == 64; });
+  EXPECT_EQ(status.counters.dead_lettered, 2u);
+  EXPECT_EQ(status.counters.written, 62u);
+  EXPECT_EQ(script_.seen, numbers_without(64, {"13", "40"})) << "each once, and in order";
+  EXPECT_LE(script_.sizes.size(), 27u) << "two paths down a tree of six levels";
+  ASSERT_FALSE(status.failures.empty());
+  EXPECT_EQ(status.failures.back().words, "row is bad");
+  EXPECT_EQ((status.meters.failures.at({"reject", Code::invalid})), 2u);
+}
+
+TEST_F(SinkInstances, ABatchThatAlwaysFailsAsAWholeIsSplitAfterSomeTries) {
+  one_entry_ = true;
+  refuse_batches_with({"2"}, {.verdict = Verdict::retry, .error = Error(Code::internal, "oops")});
+  // For ever: what is good is written, what is bad is tried on.
+  auto status = run_instance(8, [](const auto& s) { return s.counters.written == 7; });
+  EXPECT_EQ(status.counters.written, 7u);
+  EXPECT_EQ(status.counters.dead_lettered, 0u);
+}
+
+TEST_F(SinkInstances, ATargetThatIsNotThereIsNotAskedWithHalves) {
+  one_entry_ = true;
+  int tries = 0;
+  script_.on_batch = [&](const connect::RecordBatch&) -> std::optional<connect::Outcome> {
+    if (++tries > 6) return std::nullopt;
+    return connect::Outcome{.verdict = Verdict::retry,
+                            .error = Error(Code::unavailable, "nobody answers")};
+  };
+  script_.on_record = [](connect::RecordBatch& batch, size_t i) { batch.ok(i); };
+  const auto status = run_instance(8, [](const auto& s) { return s.counters.written == 8; });
+  EXPECT_EQ(status.counters.written, 8u);
+  EXPECT_EQ(script_.sizes, std::vector<size_t>(7, 8));
+}
+
+TEST_F(SinkInstances, ARateLimitHoldsBackWhatIsRead) {
+  component_.policy.records_per_second = 100;
+  script_.on_record = [](connect::RecordBatch& batch, size_t i) { batch.ok(i); };
+  const auto began = aio::Clock::now();
+  const auto status = run_instance(60, [](const auto& s) { return s.counters.written == 60; });
+  EXPECT_EQ(status.counters.written, 60u);
+  EXPECT_GE(aio::Clock::now() - began, 400ms) << "60 records take 0.6 s at 100 a second";
+  EXPECT_GE(status.meters.limited_ms, 300u);
+  EXPECT_EQ(status.meters.records_limit, 100);
+}
+
+TEST_F(SinkInstances, TheLagIsWhatTheSubscriptionHolds) {
+  script_.holds = true;
+  auto status =
+      run_instance(20, [](const auto& s) { return s.meters.lag && s.meters.lag->messages == 20; });
+  ASSERT_TRUE(status.meters.lag);
+  EXPECT_EQ(status.meters.lag->messages, 20u);
+  EXPECT_GT(status.meters.lag->bytes, 0u);
 }
 
 TEST_F(SinkInstances, AttemptsRunOutAndThePolicyDecides) {

@@ -281,7 +281,7 @@ def test_metrics_are_what_prometheus_reads(workshop, broker, admin, connect):
     families = {}
     for family in text_string_to_metric_families(http("GET", broker.web + "/metrics")[1].decode()):
         assert family.name not in families, f"{family.name} stands in two places"
-        assert family.documentation and family.type in ("counter", "gauge"), family.name
+        assert family.documentation and family.type in ("counter", "gauge", "histogram"), family.name
         families[family.name] = family.samples
     written = families["pulsar_sink_written"][0]
     assert written.value == 1 and written.labels == {

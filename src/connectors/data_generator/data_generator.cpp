@@ -101,22 +101,25 @@ class PrintSink final : public connect::Sink {
   aio::Task<Result<void>> open(const connect::Context&) override { co_return Result<void>(); }
 
   aio::Task<void> write(connect::RecordBatch batch) override {
-    for (size_t i = 0; i < batch.size(); ++i) show(batch[i]);
+    for (size_t i = 0; i < batch.size(); ++i) log::info("data-generator", "{}", line(batch[i]));
     batch.ok_all();
     co_return;
+  }
+
+  Result<std::vector<std::string>> preview(const connect::Context&,
+                                           connect::RecordBatch batch) override {
+    std::vector<std::string> lines;
+    for (size_t i = 0; i < batch.size(); ++i) lines.push_back(line(batch[i]));
+    return lines;
   }
 
   aio::Task<void> close() override { co_return; }
 
  private:
-  static void show(const connect::Record& record) {
-    if (record.null_value) {
-      log::info("data-generator", "RECV: null");
-    } else if (is_utf8(record.value)) {
-      log::info("data-generator", "RECV: {}", record.value);
-    } else {
-      log::info("data-generator", "RECV: {} bytes that are not text", record.value.size());
-    }
+  static std::string line(const connect::Record& record) {
+    if (record.null_value) return "RECV: null";
+    if (is_utf8(record.value)) return fmt::format("RECV: {}", record.value);
+    return fmt::format("RECV: {} bytes that are not text", record.value.size());
   }
 };
 

@@ -99,6 +99,22 @@ class ElasticSink final : public connect::Sink {
     }
   }
 
+  Result<std::vector<std::string>> preview(const connect::Context& context,
+                                           connect::RecordBatch batch) override {
+    guarantee_ = context.guarantee;
+    bus_id_ = context.bus_id;
+    prepare();
+    const auto named = name_index(context);
+    if (!named) return named.error();
+    Held held(std::move(batch));
+    std::vector<std::string> lines(held.batch.size());
+    for (size_t i = 0; i < lines.size(); ++i) {
+      const auto item = item_of(held, i);
+      if (item) lines[i] = body_of({&*item, 1});
+    }
+    return lines;
+  }
+
   Task<void> close() override {
     if (work_) co_await work_->gate.close();
     queue_.clear();

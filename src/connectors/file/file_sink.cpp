@@ -59,6 +59,14 @@ class FileSink final : public connect::Sink {
     }
   }
 
+  Result<std::vector<std::string>> preview(const connect::Context&,
+                                           connect::RecordBatch batch) override {
+    std::vector<std::string> lines(batch.size());
+    for (size_t i = 0; i < batch.size(); ++i)
+      append_line(lines[i], batch[i], batch.topic(), config_.format);
+    return lines;
+  }
+
   aio::Task<void> close() override {
     if (work_) {
       co_await work_->gate.close();
@@ -113,6 +121,15 @@ class FileSink final : public connect::Sink {
     }
   }
 
+  static void append_line(std::string& text, const connect::Record& record,
+                          const std::string& topic, Format format) {
+    if (format == Format::json) {
+      append_json_line(text, record, topic);
+    } else {
+      append_raw_line(text, record);
+    }
+  }
+
   // On the disk thread.
   static Result<void> store_group(AppendFile& file, const Group& group, Format format) {
     std::string text;
@@ -123,11 +140,7 @@ class FileSink final : public connect::Sink {
     };
     for (const auto& batch : group) {
       for (size_t i = 0; i < batch.size() && done; ++i) {
-        if (format == Format::json) {
-          append_json_line(text, batch[i], batch.topic());
-        } else {
-          append_raw_line(text, batch[i]);
-        }
+        append_line(text, batch[i], batch.topic(), format);
         if (text.size() >= kWriteBytes) hand_over();
       }
     }
