@@ -269,6 +269,10 @@ bool is_empty(const Field& field, const json::value& value) {
 void take(const Field& field, const json::value& value, bool secret, void* object,
           Problems& problems) {
   if (field.kind == Kind::unsupported) {
+    // Tools send empty maps and lists for what was not given.
+    const bool nothing = (value.is_object() && value.get_object().empty()) ||
+                         (value.is_array() && value.get_array().empty());
+    if (nothing) return;
     if (scalar_text(value) != field.example_text) problems.add(field.key, field.help);
     return;
   }
