@@ -60,6 +60,8 @@ Result<ComponentRecord> ComponentRecord::decode(std::string_view text) {
   if (kind == nullptr || config == nullptr || !config->is_object()) return damaged;
   if (*kind == "source") {
     record.kind = connect::Kind::source;
+  } else if (*kind == "function") {
+    record.kind = connect::Kind::function;
   } else if (*kind != "sink") {
     return damaged;
   }

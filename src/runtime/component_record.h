@@ -18,7 +18,7 @@ namespace hulse::runtime {
 
 struct ComponentRecord {
   connect::Kind kind = connect::Kind::sink;
-  boost::json::object config;  // a SinkConfig or SourceConfig, as given and updated
+  boost::json::object config;  // a SinkConfig, SourceConfig or FunctionConfig, as given and updated
   int64_t created_ms = 0;      // milliseconds since 1970
   int64_t modified_ms = 0;
   std::set<unsigned> stopped;  // instances that the user stopped

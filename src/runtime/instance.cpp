@@ -1,6 +1,7 @@
 #include "runtime/instance.h"
 
 #include "base/log.h"
+#include "runtime/function_instance.h"
 #include "runtime/sink_instance.h"
 #include "runtime/source_instance.h"
 
@@ -82,6 +83,10 @@ aio::Task<void> Instance::run() {
     co_return;
   }
   client_ = std::move(*client);
+  remembered_ = std::make_unique<StateStore>(*client_, bus_.name_space, component_.full_name());
+  context_.state = remembered_.get();
+  if (!component_.log_topic.empty())
+    log_topic_ = std::make_unique<LogTopic>(*client_, component_, index_, label());
   aio::Backoff backoff({kRestartInitial, component_.policy.restart_max});
   int64_t restarts_in_a_row = 0;
   for (;;) {
@@ -114,12 +119,16 @@ aio::Task<void> Instance::run() {
       break;
     }
   }
+  co_await remembered_->close();
+  if (log_topic_) co_await log_topic_->close();
   co_await client_->stop();
 }
 
 std::shared_ptr<Instance> make_instance(std::shared_ptr<const Component> component, unsigned index,
                                         const Bus& bus, aio::Executor executor,
                                         const Counters& counters) {
+  if (component->kind == connect::Kind::function)
+    return std::make_shared<FunctionInstance>(std::move(component), index, bus, executor, counters);
   if (component->kind == connect::Kind::sink)
     return std::make_shared<SinkInstance>(std::move(component), index, bus, executor, counters);
   return std::make_shared<SourceInstance>(std::move(component), index, bus, executor, counters);

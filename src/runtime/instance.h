@@ -1,5 +1,5 @@
-// Instance: one running copy of a source or sink. Its lives (open … close) follow one another with
-// a backoff until it is stopped or fails for good.
+// Instance: one running copy of a source, sink or function. Its lives (open … close) follow one
+// another with a backoff until it is stopped or fails for good.
 #pragma once
 
 #include <memory>
@@ -8,7 +8,11 @@
 #include "aio/backoff.h"
 #include "aio/gate.h"
 #include "client/client.h"
+#include "runtime/bus_id.h"
 #include "runtime/component.h"
+#include "runtime/last_minute.h"
+#include "runtime/log_topic.h"
+#include "runtime/state_store.h"
 #include "runtime/status.h"
 
 namespace hulse::runtime {
@@ -16,7 +20,8 @@ namespace hulse::runtime {
 // What an instance needs to know of the bus.
 struct Bus {
   client::Options client;
-  std::string id;  // bus_id.h
+  std::string id;                            // bus_id.h
+  std::string name_space = kStateNamespace;  // of what is remembered
 };
 
 // Why a life ended.
@@ -36,7 +41,15 @@ class Instance : public std::enable_shared_from_this<Instance> {
 
   // Until it is cancelled (stopped, cleanly) or fails for good (see status()).
   aio::Task<void> run();
-  Status status() const { return {state_, reason_, counters_, failures_, last_received_ms_}; }
+  Status status() const {
+    return {state_,
+            reason_,
+            counters_,
+            failures_,
+            last_received_ms_,
+            latency_,
+            minute_.since(aio::Clock::now(), counters_, latency_)};
+  }
   std::string label() const;  // "sink public/default/x/0"
 
  protected:
@@ -57,13 +70,17 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const aio::Executor executor_;
   connect::Context context_;
   std::unique_ptr<client::Client> client_;
+  std::unique_ptr<StateStore> remembered_;  // of the component, by key
   Counters counters_;
   int64_t last_received_ms_ = 0;
+  Latency latency_;
+  LastMinute minute_;
 
  private:
   void retrying(const Error& why, aio::Duration wait);
 
   State state_ = State::starting;
+  std::unique_ptr<LogTopic> log_topic_;
   std::string reason_;
   std::deque<Failure> failures_;
 };

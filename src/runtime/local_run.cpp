@@ -42,7 +42,7 @@ aio::Task<Result<void>> local_run(const Component& component, client::Options cl
   if (!id) co_return id.error();
   Bus bus{client, *id};
   const auto shared = std::make_shared<const Component>(component);
-  if (component.kind == connect::Kind::sink && !component.from_earliest) {
+  if (connect::reads_topics(component.kind) && !component.from_earliest) {
     log::info(
         "localrun",
         "if the subscription {} is new, it begins at Latest: what was published before is not read "

@@ -15,6 +15,11 @@ class SinkInstance : public Instance {
  public:
   using Instance::Instance;
 
+ protected:
+  virtual Result<std::unique_ptr<connect::Sink>> make_sink() {
+    return component_.connector->make_sink(component_.given);
+  }
+
  private:
   struct Lane;
 

@@ -87,7 +87,7 @@ aio::Task<Result<void>> Worker::load() {
   if (!reached) co_return reached.error().with("no broker at " + options_.client.service_url);
   auto id = co_await bus_id(*client_, options_.name_space);
   if (!id) co_return id.error();
-  bus_ = {options_.client, std::move(*id)};
+  bus_ = {options_.client, std::move(*id), options_.name_space};
   const std::pair<std::string, std::shared_ptr<client::KeyValueTopic>*> topics[] = {
       {topic("components"), &remembered_.components},
       {topic("assignments"), &remembered_.assignments},
@@ -141,6 +141,7 @@ aio::Task<void> Worker::look_after() {
       co_return;
     }
     co_await store_statuses();
+    co_await close_idle_states();
   }
 }
 
@@ -157,6 +158,7 @@ aio::Task<void> Worker::unload() {
     co_await end_slots(component, name, component->running());
   if (remembered_.instances && !remembered_.instances->failed()) co_await store_statuses();
   managed_.clear();
+  co_await close_states();
   if (members_) co_await members_->leave();
   members_.reset();
   for (const auto& topic : remembered_.all()) co_await topic->close();

@@ -18,8 +18,6 @@ constexpr auto kEffectWait = std::chrono::seconds(10);
 
 constexpr std::string_view kPart = "worker";
 
-std::string title(connect::Kind kind) { return kind == connect::Kind::sink ? "Sink" : "Source"; }
-
 Error missing(connect::Kind kind, const ComponentName& name, bool for_update) {
   // As Pulsar: only an update of what is not there is the caller's mistake.
   return Error(for_update ? Code::invalid : Code::not_found,
@@ -141,16 +139,18 @@ aio::Task<Result<std::vector<std::string>>> Worker::create(connect::Kind kind, C
         (kind != before->kind || was->subscription != component->subscription ||
          was->inputs != component->inputs || was->topics_pattern != component->topics_pattern);
     if (other) {
-      if (before->kind == connect::Kind::sink && was->cleanup_subscription) {
+      if (connect::reads_topics(before->kind) && was->cleanup_subscription) {
         const auto dropped = co_await unsubscribe(*was);
         if (!dropped) co_return dropped.error();
       }
-      const auto forgotten = co_await forget_instances(name.text());
+      auto forgotten = co_await forget_instances(name.text());
+      if (forgotten) forgotten = co_await forget_state(name.text());
       if (!forgotten) co_return forgotten.error();
-    } else if (was && kind == connect::Kind::sink) {
+    } else if (was && connect::reads_topics(kind)) {
       notes.push_back(fmt::format(
-          "it goes on where the deleted sink of that name was (delete it with --drop-subscription "
-          "to begin anew)"));
+          "it goes on where the deleted {} of that name was (delete it with --drop-subscription "
+          "to begin anew)",
+          connect::to_string(kind)));
     }
   }
   ComponentRecord record;
@@ -196,7 +196,7 @@ aio::Task<Result<void>> Worker::remove(connect::Kind kind, ComponentName name,
   if (!found) co_return found.error();
   std::vector<std::string> notes;
   const auto component = parse_component(kind, found->record.config, notes);
-  const bool drops = component && kind == connect::Kind::sink && component->cleanup_subscription;
+  const bool drops = component && connect::reads_topics(kind) && component->cleanup_subscription;
   const auto grace =
       drop_subscription || !drops ? std::chrono::milliseconds(0) : options_.subscription_grace;
   auto record = found->record;
@@ -277,10 +277,10 @@ Result<json::object> Worker::config(connect::Kind kind, const ComponentName& nam
   if (!component) {
     // A later version wrote it, or an option has gone: it is shown as far as that is safe.
     auto shown = found->record.config;
-    shown["configs"] =
-        config::redacted({}, shown.contains("configs") && shown["configs"].is_object()
-                                 ? shown["configs"].get_object()
-                                 : json::object());
+    const auto settings = settings_key(kind);
+    const auto* given = shown.if_contains(settings);
+    shown[settings] = config::redacted(
+        {}, given != nullptr && given->is_object() ? given->get_object() : json::object());
     shown.erase("secrets");
     return shown;
   }
@@ -397,7 +397,8 @@ aio::Task<Result<void>> Worker::forget(std::string name) {
   const auto components = components_;
   if (!components) co_return not_ready();
   drop_retry_.erase(name);
-  const auto forgotten = co_await forget_instances(name);
+  auto forgotten = co_await forget_instances(name);
+  if (forgotten) forgotten = co_await forget_state(name);
   if (!forgotten) co_return forgotten.error();
   const auto removed = co_await components->remove(name);
   if (!removed) co_return removed.error();
@@ -424,7 +425,8 @@ aio::Task<Result<void>> Worker::unsubscribe(const Component& component) {
     const auto gone = co_await (*consumer)->unsubscribe();
     co_await (*consumer)->close();
     if (!gone) co_return gone.error();
-    log::info(kPart, "the subscription {} of {} went with its sink", shared->subscription, topic);
+    log::info(kPart, "the subscription {} of {} went with what read it", shared->subscription,
+              topic);
   }
   co_return Result<void>();
 }

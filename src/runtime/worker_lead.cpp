@@ -145,7 +145,7 @@ aio::Task<bool> Worker::drop_subscriptions() {
     }
     std::vector<std::string> notes;
     const auto component = parse_component(record->kind, record->config, notes);
-    if (component && component->kind == connect::Kind::sink && component->cleanup_subscription) {
+    if (component && connect::reads_topics(component->kind) && component->cleanup_subscription) {
       const auto dropped = co_await unsubscribe(*component);
       if (!dropped) {
         // Somebody else may still consume with it: not each second.
