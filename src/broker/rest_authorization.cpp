@@ -36,6 +36,8 @@ Need need_of_topic(const Call& call, size_t at) {
 Need need_of_component(const Call& call) {
   const auto& parts = call.parts;
   if (parts.size() >= 5 && !parts[3].starts_with("builtin")) return Need::admin;
+  // What was uploaded is no tenant's.
+  if (parts.size() == 4 && parts[3] == "download") return Need::super;
   return call.get() ? Need::known : Need::super;
 }
 
