@@ -30,8 +30,8 @@ aio::HttpResponse refuse(const Error& error);  // with the status its code means
 json::array connector_definitions(std::optional<connect::Kind> kind);
 
 // Each answers nothing when the path is not its own.
-Answer handle_components(Call& call);  // sources and sinks
-Answer handle_functions(Call& call);
+Answer handle_components(Call& call);
+Answer handle_functions(Call& call);  // what only functions have
 Answer handle_worker(Call& call);
 
 }  // namespace hulse::admin

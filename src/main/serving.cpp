@@ -7,6 +7,8 @@
 #include <boost/asio/ip/address.hpp>
 #include <cctype>
 
+#include "admin/rest.h"
+
 namespace hulse {
 namespace {
 
