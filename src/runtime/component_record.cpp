@@ -32,6 +32,10 @@ constexpr std::pair<std::string_view, uint64_t Counters::*> kCounters[] = {
     {"failures", &Counters::failures},
 };
 
+json::object encode_latency(const Latency& latency) {
+  return {{"records", static_cast<int64_t>(latency.records)}, {"ns", latency.total.count()}};
+}
+
 }  // namespace
 
 std::string ComponentRecord::encode() const {
@@ -101,6 +105,14 @@ std::string InstanceRecord::encode() const {
   for (const auto& failure : status.failures)
     failures.push_back(json::object{{"text", failure.text}, {"atMs", failure.at_ms}});
   out["lastFailures"] = std::move(failures);
+  if (status.latency.records > 0) {
+    out["processed"] = encode_latency(status.latency);
+    const auto& minute = status.minute;
+    out["minute"] = json::object{{"received", static_cast<int64_t>(minute.received)},
+                                 {"written", static_cast<int64_t>(minute.written)},
+                                 {"failures", static_cast<int64_t>(minute.failures)},
+                                 {"processed", encode_latency(minute.latency)}};
+  }
   return json::serialize(out);
 }
 
@@ -134,6 +146,19 @@ Result<InstanceRecord> InstanceRecord::decode(std::string_view text) {
     boost::system::error_code error;
     record.status.counters.*member = value->to_number<uint64_t>(error);
     if (error) return damaged;
+  }
+  const auto latency_of = [&](const json::object& from) {
+    const auto* found = from.if_contains("processed");
+    if (found == nullptr || !found->is_object()) return Latency();
+    return Latency{static_cast<uint64_t>(number_of(found->get_object(), "records")),
+                   std::chrono::nanoseconds(number_of(found->get_object(), "ns"))};
+  };
+  record.status.latency = latency_of(*object);
+  if (const auto* minute = object->if_contains("minute"); minute && minute->is_object()) {
+    const auto& from = minute->get_object();
+    record.status.minute = {static_cast<uint64_t>(number_of(from, "received")),
+                            static_cast<uint64_t>(number_of(from, "written")),
+                            static_cast<uint64_t>(number_of(from, "failures")), latency_of(from)};
   }
   const auto* failures = object->if_contains("lastFailures");
   if (failures != nullptr && failures->is_array()) {
