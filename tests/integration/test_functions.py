@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from support import http, wait_until
+from test_cluster import bus, workers  # noqa: F401: fixtures
 from test_worker import RECEIVE_MS, Admin
 
 
@@ -322,3 +323,33 @@ def test_what_is_too_large_is_refused_with_the_limit(workshop):
     form = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(9 << 20)}
     status, answer = http("POST", f"{broker.web}/admin/v3/functions/upload", b"y" * (9 << 20), form)
     assert status == 413 and b"8388608 bytes" in answer
+
+
+def test_workers_share_a_function_and_its_state(workers, connect):  # noqa: F811
+    first, second = workers.add(), workers.add()
+    workers.wait_members(first, second)
+    one, other = workers.admin(first), workers.admin(second)
+    function(one, "f", f"in-{workers.mark}", f"out-{workers.mark}", "--parallelism", "2")
+
+    def shares():
+        return [one["status"] for one in json.loads(other("functions", "status", "--name", "f"))["instances"]]
+    wait_until(lambda: all(share["running"] for share in shares()), "both instances run")
+    assert {share["workerId"] for share in shares()} == {first.name, second.name}
+    producer = connect(workers.url).create_producer(f"in-{workers.mark}", batching_enabled=True, batching_max_messages=20,
+                                                    block_if_queue_full=True)
+    total = 2000
+    for i in range(total):
+        producer.send_async(b"%d" % i, None)
+    producer.flush()
+    for admin in (one, other):
+        wait_until(lambda: counted(admin, "f") == total, "all are counted, whoever is asked")
+        assert admin("functions", "trigger", "--name", "f", "--trigger-value", "hello") == "hello\n"
+        total += 1
+    # What the other worker's instance has done is told, too.
+    wait_until(lambda: json.loads(one("functions", "stats", "--name", "f"))["receivedTotal"] == total, "all are told")
+    assert json.loads(one("functions", "stats", "--name", "f"))["avgProcessLatency"] > 0
+    first.kill()
+    wait_until(lambda: all(share["running"] and share["workerId"] == second.name for share in shares()),
+               "the other one has taken over")
+    assert other("functions", "trigger", "--name", "f", "--trigger-value", "again") == "again\n"
+    assert counted(other, "f") >= total + 1
