@@ -1,4 +1,5 @@
-// /admin/v3/sources and /admin/v3/sinks, in the singular too.
+// /admin/v3/sources, /admin/v3/sinks and /admin/v3/functions, in the singular too. What only
+// functions have is in functions.cpp.
 #include <charconv>
 #include <cmath>
 
@@ -18,6 +19,7 @@ using runtime::ComponentName;
 std::optional<Kind> kind_of(std::string_view word) {
   if (word == "sources" || word == "source") return Kind::source;
   if (word == "sinks" || word == "sink") return Kind::sink;
+  if (word == "functions" || word == "function") return Kind::function;
   return std::nullopt;
 }
 
@@ -29,15 +31,25 @@ Result<json::object> parse_config(std::string_view name, std::string_view text) 
   return std::move(value.get_object());
 }
 
+// Whether the configuration says itself what runs.
+bool names_code(Kind kind, const json::object& config) {
+  if (kind != Kind::function)
+    return config.contains("archive") ||
+           config.contains(kind == Kind::sink ? "sinkType" : "sourceType");
+  return config.contains("jar") || config.contains("py") || config.contains("go") ||
+         config.contains("functionType");
+}
+
 // The configuration of a create or an update: Pulsar's form, or just the JSON.
 Result<json::object> read_config(const Call& call, Kind kind) {
-  const std::string name = kind == Kind::sink ? "sinkConfig" : "sourceConfig";
+  const std::string name = fmt::format("{}Config", connect::to_string(kind));
   const auto type = aio::find_header(call.request.headers, "Content-Type");
   if (type.starts_with("application/json")) return parse_config("the body", call.request.body);
   const auto parts = parse_multipart(type, call.request.body);
   if (!parts) return parts.error();
   std::optional<json::object> config;
   std::string url;
+  std::string archive;  // the file's name
   for (const auto& part : *parts) {
     if (part.name == name) {
       auto parsed = parse_config(name, part.body);
@@ -45,7 +57,9 @@ Result<json::object> read_config(const Call& call, Kind kind) {
       config = std::move(*parsed);
     } else if (part.name == "url") {
       url = part.body;
-    } else if (part.name != "data" && part.name != "updateOptions") {
+    } else if (part.name == "data") {
+      archive = part.file_name;
+    } else if (part.name != "updateOptions") {
       return Error(Code::invalid,
                    fmt::format("the form has a part \"{}\"; {}, data, url and updateOptions are "
                                "known",
@@ -56,7 +70,13 @@ Result<json::object> read_config(const Call& call, Kind kind) {
     if (url.empty()) return Error(Code::invalid, fmt::format("the form has no part {}", name));
     config.emplace();
   }
-  if (!url.empty()) (*config)["archive"] = url;
+  // What was sent along is known by its name: a built-in takes its place, or it is refused.
+  const std::string_view code = kind == Kind::function ? "jar" : "archive";
+  if (!url.empty()) {
+    (*config)[code] = url;
+  } else if (!archive.empty() && !names_code(kind, *config)) {
+    (*config)[code] = archive;
+  }
   return std::move(*config);
 }
 
@@ -98,8 +118,44 @@ void show_meters(const runtime::Status& status, json::object& out) {
   out["lastErrors"] = std::move(errors);
 }
 
+json::object own_status(const runtime::Status& status) {
+  const auto& counters = status.counters;
+  json::object out{{"state", runtime::to_string(status.state)},
+                   {"reason", status.reason},
+                   {"received", counters.received},
+                   {"written", counters.written},
+                   {"deadLettered", counters.dead_lettered},
+                   {"skipped", counters.skipped},
+                   {"returned", counters.returned},
+                   {"inFlight", counters.in_flight},
+                   {"alreadyStored", counters.already_stored},
+                   {"retries", counters.retries},
+                   {"restarts", counters.restarts}};
+  show_meters(status, out);
+  return out;
+}
+
+json::object show_function(const runtime::InstanceStatus& instance) {
+  const auto& status = instance.status;
+  const auto& counters = status.counters;
+  return {{"running", status.state == runtime::State::running},
+          {"error", status.state == runtime::State::running ? "" : status.reason},
+          {"numRestarts", counters.restarts},
+          {"numReceived", counters.received},
+          {"numSuccessfullyProcessed", counters.written},
+          {"numUserExceptions", counters.failures},
+          {"latestUserExceptions", failures(status)},
+          {"numSystemExceptions", 0},
+          {"latestSystemExceptions", json::array()},
+          {"averageLatency", status.latency.average_ms()},
+          {"lastInvocationTime", status.last_received_ms},
+          {"workerId", instance.worker},
+          {"hulse", own_status(status)}};
+}
+
 // Pulsar's fields, and ours in an object of their own.
 json::object show(Kind kind, const runtime::InstanceStatus& instance) {
+  if (kind == Kind::function) return show_function(instance);
   const auto& status = instance.status;
   const bool sink = kind == Kind::sink;
   const auto& counters = status.counters;
@@ -114,18 +170,7 @@ json::object show(Kind kind, const runtime::InstanceStatus& instance) {
   out[sink ? "numWrittenToSink" : "numWritten"] = counters.written;
   out["lastReceivedTime"] = status.last_received_ms;
   out["workerId"] = instance.worker;
-  out["hulse"] = json::object{{"state", runtime::to_string(status.state)},
-                              {"reason", status.reason},
-                              {"received", counters.received},
-                              {"written", counters.written},
-                              {"deadLettered", counters.dead_lettered},
-                              {"skipped", counters.skipped},
-                              {"returned", counters.returned},
-                              {"inFlight", counters.in_flight},
-                              {"alreadyStored", counters.already_stored},
-                              {"retries", counters.retries},
-                              {"restarts", counters.restarts}};
-  show_meters(status, out["hulse"].get_object());
+  out["hulse"] = own_status(status);
   return out;
 }
 
@@ -258,8 +303,13 @@ Answer handle_components(Call& call) {
   if (parts.size() < 4 || parts[1] != "v3") co_return std::nullopt;
   const auto kind = kind_of(parts[2]);
   if (!kind) co_return std::nullopt;
-  auto builtin = co_await handle_builtin(call, *kind);
-  if (builtin) co_return builtin;
+  std::optional<aio::HttpResponse> own;
+  if (*kind == Kind::function) {
+    own = co_await handle_functions(call);
+  } else {
+    own = co_await handle_builtin(call, *kind);
+  }
+  if (own) co_return std::move(*own);
   if (parts.size() == 5 && call.get()) {
     const auto names = call.worker.list(*kind, parts[3], parts[4]);
     if (!names) co_return refuse(names.error());

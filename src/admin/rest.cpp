@@ -73,7 +73,6 @@ aio::Task<aio::HttpResponse> handle(runtime::Worker& worker, aio::HttpRequest re
   // A script that starts the server goes on at once.
   co_await worker.wait_ready();
   auto answered = co_await handle_components(call);
-  if (!answered) answered = co_await handle_functions(call);
   if (!answered) answered = co_await handle_worker(call);
   if (!answered) {
     answered = refuse(404, fmt::format("{} {} is not served by this version of Hulse",

@@ -36,8 +36,8 @@ json::array connector_definitions(std::optional<connect::Kind> kind);
 aio::Task<std::optional<aio::HttpResponse>> forbid_topics(const Call& call, json::object config);
 
 // Each answers nothing when the path is not its own.
-Answer handle_components(Call& call);  // sources and sinks
-Answer handle_functions(Call& call);
+Answer handle_components(Call& call);
+Answer handle_functions(Call& call);  // what only functions have
 Answer handle_worker(Call& call);
 
 }  // namespace hulse::admin

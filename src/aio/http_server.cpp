@@ -114,9 +114,12 @@ http::response<http::string_body> to_message(HttpResponse response, unsigned ver
 }
 
 // What a request that could not be read is answered with; nothing for a client that went away.
-std::optional<HttpResponse> answer_to(const boost::system::error_code& error) {
-  if (error == http::error::body_limit)
-    return refusal(413, "the body is larger than is accepted here");
+std::optional<HttpResponse> answer_to(const boost::system::error_code& error,
+                                      size_t body_bytes_max) {
+  if (error == http::error::body_limit) {
+    return refusal(413, fmt::format("the body is larger than the {} bytes that are accepted here",
+                                    body_bytes_max));
+  }
   if (error == http::error::header_limit) return refusal(431, "the request's head is too large");
   if (error == boost::system::errc::not_enough_memory) {
     auto busy = refusal(503, "as many requests as fit are being worked on; try again");
@@ -231,6 +234,12 @@ struct HttpServer::State {
     co_return refusal(500, "internal error; the log says more");
   }
 
+  size_t body_bytes_max(const Parser& parser) const {
+    if (!options.body_bytes_max_of) return options.body_bytes_max;
+    const auto target = parser.get().target();
+    return options.body_bytes_max_of({target.data(), target.size()});
+  }
+
   // Reads one request into `parser`; the answer to give instead when it cannot be taken.
   Task<boost::system::error_code> read(Worker& worker, HttpStream& stream,
                                        beast::flat_buffer& buffer, Parser& parser,
@@ -240,13 +249,13 @@ struct HttpServer::State {
         co_await http::async_read_header(stream, buffer, parser, as_values);
     if (bad_head) co_return bad_head;
     const auto length = parser.content_length();
-    if (length && *length > options.body_bytes_max) {
+    const size_t most = body_bytes_max(parser);
+    parser.body_limit(most);
+    if (length && *length > most) {
       co_return http::make_error_code(http::error::body_limit);
     }
     // Of a body without a length the largest one is expected.
-    const size_t expected = length             ? static_cast<size_t>(*length)
-                            : parser.is_done() ? 0
-                                               : options.body_bytes_max;
+    const size_t expected = length ? static_cast<size_t>(*length) : parser.is_done() ? 0 : most;
     if (!reservation.take(expected, options.bodies_bytes_max)) {
       co_return boost::system::errc::make_error_code(boost::system::errc::not_enough_memory);
     }
@@ -316,11 +325,11 @@ struct HttpServer::State {
                          std::string peer) {
     Parser parser;
     parser.header_limit(static_cast<uint32_t>(options.head_bytes_max));
-    parser.body_limit(options.body_bytes_max);
+    parser.body_limit(boost::none);  // until the head has told which one holds
     Reservation reservation(bodies_bytes);
     const auto error = co_await read(worker, stream, buffer, parser, reservation);
     if (error) {
-      auto refused = answer_to(error);
+      auto refused = answer_to(error, body_bytes_max(parser));
       if (!refused) co_return false;
       log::info("http", "{} from {}: {}", refused->status, peer, error.message());
       co_await write(worker, stream, std::move(*refused), 11, false, false);

@@ -57,6 +57,8 @@ struct HttpServerOptions {
   std::vector<Executor> workers;
   size_t head_bytes_max = 16 * 1024;
   size_t body_bytes_max = 8 * 1024 * 1024;
+  // For those of which it is another, from the request's target; empty: for all the same.
+  std::function<size_t(std::string_view target)> body_bytes_max_of;
   // Of all requests that are being read or answered; one more is told 503 and to come again.
   size_t bodies_bytes_max = 64 * 1024 * 1024;
   size_t connections_max = 2000;  // further ones wait in the kernel's queue

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <functional>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -15,6 +17,21 @@ enum class Level { debug, info, warn, error, off };
 void set_level(Level level);
 bool enabled(Level level);
 void write(Level level, std::string_view part, std::string_view text);
+
+// Also gets the lines of one part, while it lives. Called by whoever writes a line, on their
+// thread: it must be quick and may not write lines itself. One at a time for a part; a second one
+// takes the first one's place.
+class Listener {
+ public:
+  using Take = std::function<void(Level level, std::string_view text)>;
+  Listener(std::string part, Take take);
+  ~Listener();
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+ private:
+  const std::string part_;
+};
 
 template <class... Args>
 void debug(std::string_view part, fmt::format_string<Args...> format, Args&&... args) {

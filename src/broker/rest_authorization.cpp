@@ -54,6 +54,7 @@ Need need_of_component(const Call& call) {
   const auto& parts = call.parts;
   if (parts.size() < 3 || component_action(parts[2]).empty()) return Need::super;
   if (call.get() && is_built_in(call)) return Need::known;
+  // What was uploaded is no tenant's: super.
   return parts.size() >= 5 ? Need::manage : Need::super;
 }
 

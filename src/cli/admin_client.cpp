@@ -81,6 +81,20 @@ void Form::add_json(std::string_view name, std::string_view text) {
       "charset=UTF-8\r\n\r\n{}\r\n",
       kBoundary, name, text);
 }
+void Form::add_text(std::string_view name, std::string_view text) {
+  parts_ += fmt::format(
+      "--{}\r\nContent-Disposition: form-data; name=\"{}\"\r\nContent-Type: text/plain\r\n\r\n{}"
+      "\r\n",
+      kBoundary, name, text);
+}
+void Form::add_file(std::string_view name, std::string_view file_name, std::string_view bytes) {
+  parts_ += fmt::format(
+      "--{}\r\nContent-Disposition: form-data; name=\"{}\"; filename=\"{}\"\r\nContent-Type: "
+      "application/octet-stream\r\n\r\n",
+      kBoundary, name, file_name);
+  parts_ += bytes;
+  parts_ += "\r\n";
+}
 std::string Form::body() const { return fmt::format("{}--{}--\r\n", parts_, kBoundary); }
 std::string Form::content_type() const {
   return fmt::format("multipart/form-data; boundary={}", kBoundary);

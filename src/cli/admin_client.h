@@ -17,6 +17,8 @@ namespace hulse::cli {
 class Form {
  public:
   void add_json(std::string_view name, std::string_view text);
+  void add_text(std::string_view name, std::string_view text);
+  void add_file(std::string_view name, std::string_view file_name, std::string_view bytes);
   std::string body() const;
   std::string content_type() const;
 

@@ -21,11 +21,15 @@ struct Words {
   bool dry_run = false;
 };
 
+// In paths; those of functions are in the plural.
+std::string_view word_of(connect::Kind kind) {
+  return kind == connect::Kind::function ? "functions" : connect::to_string(kind);
+}
+
 std::string path_of(const ComponentFile& file) {
-  return fmt::format("/admin/v3/{}/{}/{}/{}", connect::to_string(file.kind),
-                     url_encode(file.text("tenant", "public")),
-                     url_encode(file.text("namespace", "default")),
-                     url_encode(file.text("name", "")));
+  return fmt::format(
+      "/admin/v3/{}/{}/{}/{}", word_of(file.kind), url_encode(file.text("tenant", "public")),
+      url_encode(file.text("namespace", "default")), url_encode(file.text("name", "")));
 }
 
 enum class Act { create, update, nothing };
@@ -85,8 +89,8 @@ Result<std::vector<std::pair<std::string, std::string>>> surplus(const Words& wo
     described.insert(path);
     const auto place = path.substr(0, path.rfind('/'));
     const auto names = place.substr(place.find('/', std::string("/admin/v3/").size()));
-    for (const char* kind : {"sink", "source"})
-      folders.insert("/admin/v3/" + std::string(kind) + names);
+    for (const auto kind : {connect::Kind::sink, connect::Kind::source, connect::Kind::function})
+      folders.insert("/admin/v3/" + std::string(word_of(kind)) + names);
   }
   std::vector<std::pair<std::string, std::string>> out;
   for (const auto& folder : folders) {
@@ -167,7 +171,7 @@ void add_apply_command(CLI::App& app, Action& action, const std::shared_ptr<Admi
   auto* command = app.add_subcommand("apply", "Make what a server runs what the files say");
   command
       ->add_option("-f,--file", words->paths,
-                   "A file of a SinkConfig or SourceConfig, or a folder of them")
+                   "A file of a SinkConfig, SourceConfig or FunctionConfig, or a folder of them")
       ->required();
   command->add_flag("--prune", words->prune,
                     "Delete what no file describes, in the namespaces the files speak of");

@@ -1,4 +1,5 @@
-// hulse check FILE…: what is wrong with configurations of sinks and sources, before they start.
+// hulse check FILE…: what is wrong with configurations of sinks, sources and functions, before they
+// start.
 #include <CLI/CLI.hpp>
 #include <iostream>
 
@@ -16,7 +17,7 @@ constexpr auto kOpenMax = std::chrono::seconds(15);
 
 // Opens the connector and lets go of it.
 aio::Task<Result<void>> try_open(runtime::Component component) {
-  const auto given = runtime::resolve_secrets(component.connector->fields, component.given, {});
+  const auto given = runtime::resolve_secrets(component.fields(), component.given, {});
   if (!given) co_return given.error();
   connect::Context context{.executor = co_await aio::asio::this_coro::executor};
   context.tenant = component.tenant;
@@ -26,9 +27,14 @@ aio::Task<Result<void>> try_open(runtime::Component component) {
   context.guarantee = component.guarantee;
   context.bus_id = "check";
   const bool sink = component.kind == connect::Kind::sink;
-  context.topic = sink ? component.reads() : component.output;
+  context.topic = connect::reads_topics(component.kind) ? component.reads() : component.output;
   Result<void> opened;
-  if (sink) {
+  if (component.function != nullptr) {
+    auto made = component.function->make(*given);
+    if (!made) co_return made.error();
+    opened = co_await aio::with_timeout(kOpenMax, "opening it", (*made)->open(context));
+    co_await (*made)->close();
+  } else if (sink) {
     auto made = component.connector->make_sink(*given);
     if (!made) co_return made.error();
     opened = co_await aio::with_timeout(kOpenMax, "opening it", (*made)->open(context));
@@ -49,11 +55,13 @@ Result<std::string> check_file(const std::string& path, bool offline) {
   const auto component = runtime::parse_component(file->kind, file->config, notes);
   if (!component) return component.error();
   for (const auto& note : notes) std::cout << path << ": note: " << note << "\n";
+  const std::string name(component->function != nullptr ? component->function->name
+                                                        : component->connector->name);
   if (!offline) {
     const auto opened = aio::run(try_open(*component));
-    if (!opened) return opened.error().with("opening " + std::string(component->connector->name));
+    if (!opened) return opened.error().with("opening " + name);
   }
-  return fmt::format("{} ({}) is as it should be{}", file->label(), component->connector->name,
+  return fmt::format("{} ({}) is as it should be{}", file->label(), name,
                      offline ? "; not opened (--offline)" : "");
 }
 
@@ -91,10 +99,11 @@ Result<void> check(const Words& words) {
 
 void add_check_command(CLI::App& app, Action& action) {
   auto words = std::make_shared<Words>();
-  auto* command = app.add_subcommand("check", "Say what is wrong with files of sinks and sources");
+  auto* command =
+      app.add_subcommand("check", "Say what is wrong with files of sinks, sources and functions");
   command
       ->add_option("files", words->paths,
-                   "YAML or JSON files of a SinkConfig or SourceConfig, "
+                   "YAML or JSON files of a SinkConfig, SourceConfig or FunctionConfig, "
                    "or folders of them")
       ->required();
   command->add_flag("--offline", words->offline, "Do not open the target");

@@ -23,7 +23,7 @@ struct AdminWords;  // admin_client.h
 // web interface share the words for it, which may stand before the command too.
 std::shared_ptr<AdminWords> add_admin_words(CLI::App& app);
 void add_component_commands(CLI::App& app, Action& action,
-                            const std::shared_ptr<AdminWords>& admin);  // sinks, sources
+                            const std::shared_ptr<AdminWords>& admin);  // sinks, sources, functions
 void add_apply_command(CLI::App& app, Action& action,
                        const std::shared_ptr<AdminWords>& admin);  // apply
 void add_check_command(CLI::App& app, Action& action);             // check

@@ -23,27 +23,26 @@ std::string ComponentFile::label() const {
 Result<ComponentFile> read_component_file(const std::string& path) {
   auto object = read_yaml_object(path);
   if (!object) return object.error();
-  const auto sink_keys = runtime::component_keys(connect::Kind::sink);
-  const auto source_keys = runtime::component_keys(connect::Kind::source);
-  const auto has = [](const std::vector<std::string_view>& keys, std::string_view key) {
-    return std::find(keys.begin(), keys.end(), key) != keys.end();
-  };
-  size_t of_sink = 0;
-  size_t of_source = 0;
+  constexpr connect::Kind kKinds[] = {connect::Kind::source, connect::Kind::sink,
+                                      connect::Kind::function};
+  std::vector<std::string_view> keys[3];
+  for (size_t i = 0; i < 3; ++i) keys[i] = runtime::component_keys(kKinds[i]);
+  size_t votes[3] = {};
   for (const auto& [key, value] : *object) {
-    const bool sink = has(sink_keys, key);
-    const bool source = has(source_keys, key);
-    if (sink && !source) ++of_sink;
-    if (source && !sink) ++of_source;
+    bool has[3];
+    for (size_t i = 0; i < 3; ++i)
+      has[i] = std::find(keys[i].begin(), keys[i].end(), std::string_view(key)) != keys[i].end();
+    // A key that two of them have speaks against the third.
+    for (size_t i = 0; i < 3; ++i) votes[i] += has[i] && !(has[0] && has[1] && has[2]) ? 1 : 0;
   }
-  if (of_sink == of_source) {
+  const auto* most = std::max_element(std::begin(votes), std::end(votes));
+  if (std::count(std::begin(votes), std::end(votes), *most) != 1) {
     return Error(Code::invalid,
-                 fmt::format("{}: it cannot be told whether this is a sink (inputs, sinkType) or a "
-                             "source (topicName, sourceType)",
+                 fmt::format("{}: it cannot be told whether this is a sink (sinkType), a source "
+                             "(topicName, sourceType) or a function (functionType, output)",
                              path));
   }
-  return ComponentFile{path, of_sink > of_source ? connect::Kind::sink : connect::Kind::source,
-                       std::move(*object)};
+  return ComponentFile{path, kKinds[most - votes], std::move(*object)};
 }
 
 Result<std::vector<std::string>> component_files(const std::string& path) {

@@ -1,4 +1,5 @@
-// Files that describe a sink or a source each: a SinkConfig or a SourceConfig, in YAML or JSON.
+// Files that describe a sink, a source or a function each: a SinkConfig, a SourceConfig or a
+// FunctionConfig, in YAML or JSON.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -20,7 +21,7 @@ struct ComponentFile {
   std::string label() const;
 };
 
-// Which of the two it is, from the keys only one of them has. Code::invalid when that cannot be
+// Which of the three it is, from the keys only one of them has. Code::invalid when that cannot be
 // told.
 Result<ComponentFile> read_component_file(const std::string& path);
 

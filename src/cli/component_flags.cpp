@@ -16,9 +16,7 @@ constexpr Flag kCommon[] = {
     {"--tenant", "tenant", "Tenant of the component"},
     {"--namespace", "namespace", "Namespace of the component"},
     {"--name", "name", "Name of the component"},
-    {"-a,--archive", "archive",
-     "Archive of the connector; an official one runs as the built-in of its name"},
-    {"--classname,--className", "className", "Java class in the archive"},
+    {"--classname,--className", "className", "Java class of the code"},
     {"--processing-guarantees,--processingGuarantees", "processingGuarantees",
      "ATMOST_ONCE, ATLEAST_ONCE or EFFECTIVELY_ONCE"},
     {"--parallelism", "parallelism", "Number of instances"},
@@ -29,6 +27,55 @@ constexpr Flag kCommon[] = {
     {"--cpu", "cpu", "Cores", Shape::resource},
     {"--ram", "ram", "Bytes", Shape::resource},
     {"--disk", "disk", "Bytes", Shape::resource},
+};
+
+constexpr Flag kArchive[] = {
+    {"-a,--archive", "archive",
+     "Archive of the connector; an official one runs as the built-in of its name"},
+};
+
+constexpr Flag kFunction[] = {
+    {"--fqfn", "fqfn", "tenant/namespace/name in one"},
+    {"-t,--function-type", "functionType", "Name of a built-in function"},
+    {"--jar", "jar", "builtin://name"},
+    {"--py", "py", "builtin://name"},
+    {"--go", "go", "builtin://name"},
+    {"-i,--inputs", "inputs", "Topics to read, separated by commas", Shape::list},
+    {"--topics-pattern,--topicsPattern", "topicsPattern", "Topics to read, as a pattern"},
+    {"-o,--output", "output", "Topic to publish to"},
+    {"--producer-config", "producerConfig", "JSON map", Shape::object},
+    {"--schema-type", "outputSchemaType", "Schema of the output topic"},
+    {"--custom-serde-inputs,--customSerdeInputs", "customSerdeInputs", "JSON map", Shape::object},
+    {"--custom-schema-inputs", "customSchemaInputs", "JSON map", Shape::object},
+    {"--custom-schema-outputs", "customSchemaOutputs", "JSON map", Shape::object},
+    {"--input-specs", "inputSpecs", "JSON map", Shape::object},
+    {"--input-type-class-name", "inputTypeClassName", "Java class"},
+    {"--output-type-class-name", "outputTypeClassName", "Java class"},
+    {"--output-serde-classname,--outputSerdeClassName", "outputSerdeClassName", "Java class"},
+    {"--retain-ordering,--retainOrdering", "retainOrdering", "Keep the order of each topic",
+     Shape::flag},
+    {"--retain-key-ordering", "retainKeyOrdering", "Keep the order of each key", Shape::flag},
+    {"--batch-builder", "batchBuilder", "DEFAULT or KEY_BASED"},
+    {"--forward-source-message-property", "forwardSourceMessageProperty",
+     "Whether the output has the properties of the input: true or false"},
+    {"--subs-name", "subName", "Name of the subscription"},
+    {"--subs-position", "subscriptionPosition",
+     "Where a new subscription begins: Latest or Earliest"},
+    {"--skip-to-latest", "skipToLatest", "Begin each start at the latest message: true or false"},
+    {"--window-length-count,--windowLengthCount", "windowLengthCount", "Messages of a window",
+     Shape::window},
+    {"--window-length-duration-ms,--windowLengthDurationMs", "windowLengthDurationMs",
+     "Time of a window", Shape::window},
+    {"--sliding-interval-count,--slidingIntervalCount", "slidingIntervalCount",
+     "Messages a window moves by", Shape::window},
+    {"--sliding-interval-duration-ms,--slidingIntervalDurationMs", "slidingIntervalDurationMs",
+     "Time a window moves by", Shape::window},
+    {"--auto-ack,--autoAck", "autoAck", "Deprecated"},
+    {"--timeout-ms,--timeoutMs", "timeoutMs", "Deadline of one record, in milliseconds"},
+    {"--max-message-retries", "maxMessageRetries", "Attempts before a record is rejected"},
+    {"--dead-letter-topic", "deadLetterTopic", "Where rejected records go"},
+    {"--cleanup-subscription", "cleanupSubscription",
+     "Remove the subscription when the function is deleted", Shape::flag},
 };
 
 constexpr Flag kSink[] = {
@@ -81,14 +128,14 @@ json::object gather(ComponentWords& words, std::string& problems, std::vector<st
   if (!words.config_file.empty()) {
     auto file = read_yaml_object(words.config_file);
     if (!file) {
-      collect(problems, file.error().with(std::string(words.config_option()) + "-file").text());
+      collect(problems, file.error().with(words.file_option()).text());
     } else {
       const auto known = runtime::component_keys(words.kind);
-      const bool flat =
-          !file->empty() && std::none_of(file->begin(), file->end(), [&](const auto& given) {
-            return std::find(known.begin(), known.end(), std::string_view(given.key())) !=
-                   known.end();
-          });
+      const bool flat = words.kind != connect::Kind::function && !file->empty() &&
+                        std::none_of(file->begin(), file->end(), [&](const auto& given) {
+                          return std::find(known.begin(), known.end(),
+                                           std::string_view(given.key())) != known.end();
+                        });
       if (flat) {
         notes.push_back(fmt::format(
             "{} holds no {} field; it is taken as the connector's own configuration (`configs`)",
@@ -105,10 +152,10 @@ json::object gather(ComponentWords& words, std::string& problems, std::vector<st
                                   config->contains("sourceType") || config->contains("inputs") ||
                                   config->contains("topicName"));
     if (whole) {
-      collect(problems, fmt::format("{}: {} describes the whole component; give it as {}-file",
-                                    words.config_option(), words.config, words.config_option()));
+      collect(problems, fmt::format("{}: {} describes the whole component; give it as {}",
+                                    words.config_option(), words.config, words.file_option()));
     } else if (config) {
-      object["configs"] = std::move(*config);
+      object[runtime::settings_key(words.kind)] = std::move(*config);
     } else {
       collect(problems, config.error().text());
     }
@@ -130,10 +177,11 @@ json::object gather(ComponentWords& words, std::string& problems, std::vector<st
         }
         break;
       }
-      case Shape::resource: {
-        auto& resources = object["resources"];
-        if (!resources.is_object()) resources = json::object();
-        resources.get_object()[flag.key] = value;
+      case Shape::resource:
+      case Shape::window: {
+        auto& inner = object[flag.shape == Shape::window ? "windowConfig" : "resources"];
+        if (!inner.is_object()) inner = json::object();
+        inner.get_object()[flag.key] = value;
         break;
       }
       default: object[flag.key] = value;
@@ -161,12 +209,15 @@ std::string with_flags(const ComponentWords& words, const std::string& problems)
 }
 
 void add_component_flags(CLI::App& app, ComponentWords& words) {
-  const bool sink = words.kind == connect::Kind::sink;
   words.flags.assign(std::begin(kCommon), std::end(kCommon));
-  if (sink) {
-    words.flags.insert(words.flags.end(), std::begin(kSink), std::end(kSink));
-  } else {
-    words.flags.insert(words.flags.end(), std::begin(kSource), std::end(kSource));
+  const auto add = [&](const auto& some) {
+    words.flags.insert(words.flags.end(), std::begin(some), std::end(some));
+  };
+  if (words.kind != connect::Kind::function) add(kArchive);
+  switch (words.kind) {
+    case connect::Kind::source: add(kSource); break;
+    case connect::Kind::sink: add(kSink); break;
+    case connect::Kind::function: add(kFunction); break;
   }
   for (const auto& flag : words.flags) {
     if (flag.shape == Shape::flag) {
@@ -175,12 +226,17 @@ void add_component_flags(CLI::App& app, ComponentWords& words) {
       app.add_option(flag.names, words.values[flag.key], flag.help);
     }
   }
-  const std::string camel = sink ? "--sinkConfig" : "--sourceConfig";
-  const std::string option = words.config_option();
-  app.add_option(option + "," + camel, words.config,
-                 "The connector's configuration: JSON, or the name of a YAML or JSON file");
-  app.add_option(option + "-file," + camel + "File", words.config_file,
-                 sink ? "YAML file of a SinkConfig" : "YAML file of a SourceConfig");
+  constexpr const char* kCamel[] = {"--sourceConfig", "--sinkConfig", "--userConfig"};
+  constexpr const char* kCamelFile[] = {"--sourceConfigFile", "--sinkConfigFile",
+                                        "--functionConfigFile"};
+  constexpr const char* kWhole[] = {"SourceConfig", "SinkConfig", "FunctionConfig"};
+  const auto at = static_cast<size_t>(words.kind);
+  app.add_option(fmt::format("{},{}", words.config_option(), kCamel[at]), words.config,
+                 words.kind == connect::Kind::function
+                     ? "The function's configuration: JSON, or the name of a YAML or JSON file"
+                     : "The connector's configuration: JSON, or the name of a YAML or JSON file");
+  app.add_option(fmt::format("{},{}", words.file_option(), kCamelFile[at]), words.config_file,
+                 fmt::format("YAML file of a {}", kWhole[at]));
 }
 
 }  // namespace hulse::cli

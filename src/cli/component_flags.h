@@ -1,5 +1,5 @@
-// The flags that describe a sink or a source, as pulsar-admin has them, and the SinkConfig or
-// SourceConfig they make.
+// The flags that describe a sink, a source or a function, as pulsar-admin has them, and the
+// SinkConfig, SourceConfig or FunctionConfig they make.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -16,7 +16,7 @@ class App;
 namespace hulse::cli {
 
 // How the value of a flag gets into the configuration.
-enum class Shape { text, list, object, flag, resource };
+enum class Shape { text, list, object, flag, resource, window };
 
 struct Flag {
   const char* names;
@@ -34,8 +34,16 @@ struct ComponentWords {
   std::string config;
   std::string config_file;
 
+  // What takes the connector's or function's own configuration.
   const char* config_option() const {
-    return kind == connect::Kind::sink ? "--sink-config" : "--source-config";
+    constexpr const char* kOptions[] = {"--source-config", "--sink-config", "--user-config"};
+    return kOptions[static_cast<size_t>(kind)];
+  }
+  // What takes a file of the whole.
+  const char* file_option() const {
+    constexpr const char* kOptions[] = {"--source-config-file", "--sink-config-file",
+                                        "--function-config-file"};
+    return kOptions[static_cast<size_t>(kind)];
   }
 };
 

@@ -1,4 +1,4 @@
-// hulse sinks|sources …: as pulsar-admin has them.
+// hulse sinks|sources|functions …: as pulsar-admin has them.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -11,21 +11,84 @@
 #include "aio/signals.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "cli/admin_client.h"
 #include "cli/client_settings.h"
-#include "cli/command_line.h"
+#include "cli/component_commands.h"
 #include "cli/component_flags.h"
 #include "cli/status_watch.h"
 #include "runtime/local_run.h"
 
 namespace hulse::cli {
-namespace {
 
 namespace json = boost::json;
+
+std::string Name::path() const {
+  return fmt::format("/{}/{}/{}", url_encode(tenant), url_encode(name_space), url_encode(name));
+}
+
+void add_name(CLI::App& app, Name& name, const Group& group, bool with_instance) {
+  app.add_option("--tenant", name.tenant, "Tenant of the " + group.word());
+  app.add_option("--namespace", name.name_space, "Namespace of the " + group.word());
+  app.add_option("--name", name.name, "Name of the " + group.word());
+  if (group.kind == connect::Kind::function)
+    app.add_option("--fqfn", name.fqfn, "tenant/namespace/name in one");
+  if (with_instance) app.add_option("--instance-id", name.instance, "One instance, from 0 on");
+}
+
+Result<void> check_name(const Group& group, Name& name) {
+  if (!name.fqfn.empty()) {
+    const auto parts = split(name.fqfn, '/');
+    if (parts.size() != 3)
+      return Error(Code::invalid,
+                   fmt::format("--fqfn: \"{}\" is not tenant/namespace/name", name.fqfn));
+    name.tenant = parts[0];
+    name.name_space = parts[1];
+    name.name = parts[2];
+  }
+  if (!name.name.empty()) return {};
+  return Error(Code::invalid,
+               fmt::format("You must specify a name for the {} (--name)", group.word()));
+}
+
+CLI::App* add_ask(CLI::App& app, const Group& group, const char* names, const std::string& help,
+                  bool with_instance, Ask ask) {
+  const auto words = split(names, ',');
+  auto* command = app.add_subcommand(std::string(words[0]), help);
+  for (size_t i = 1; i < words.size(); ++i) command->alias(std::string(words[i]));
+  auto name = std::make_shared<Name>();
+  add_name(*command, *name, group, with_instance);
+  add_admin_flags(*command, *group.admin);
+  command->callback([=, &action = group.action] {
+    action = [=]() -> Result<void> {
+      const auto named = check_name(group, *name);
+      return named ? ask(group, *name) : named;
+    };
+  });
+  return command;
+}
+
+Result<void> print_json(const Group& group, const std::string& path) {
+  const auto answer = call(*group.admin, "GET", path);
+  if (!answer) return answer.error();
+  boost::system::error_code error;
+  const auto value = json::parse(answer->body, error);
+  if (error) return Error(Code::corrupt, "the server's answer is not JSON: " + error.message());
+  std::cout << pretty(value) << "\n";
+  return {};
+}
+
+std::string with_instance(const Group& group, const Name& name, const char* what) {
+  return group.base() + name.path() + (name.instance.empty() ? "" : "/" + name.instance) + "/" +
+         what;
+}
+
+namespace {
 
 // Flags of a local run that a later version takes: refused, not ignored.
 constexpr const char* kNotYet[] = {"--secrets-provider-classname", "--secrets-provider-config",
                                    "--metrics-port-start", "--state-storage-service-url"};
+// Of functions: how Java would run them, and where the web interface is, which nothing here needs.
+constexpr const char* kUnused[] = {"--web-service-url,--webServiceUrl", "--runtime",
+                                   "--instance-id-offset,--instanceIdOffset"};
 
 // ---- localrun
 
@@ -33,6 +96,7 @@ struct LocalRun {
   ComponentWords component;
   ClientWords client;
   std::map<std::string, std::string> not_yet;
+  std::map<std::string, std::string> unused;
   CLI::App* app = nullptr;
 };
 
@@ -72,44 +136,13 @@ void add_local_run(CLI::App& group, Action& action, connect::Kind kind) {
   add_component_flags(*run, words->component);
   add_local_run_flags(*run, words->client);
   for (const char* names : kNotYet) run->add_option(names, words->not_yet[names])->group("");
+  if (kind == connect::Kind::function) {
+    for (const char* names : kUnused) run->add_option(names, words->unused[names])->group("");
+  }
   run->callback([words, &action] { action = [words] { return local_run(*words); }; });
 }
 
 // ---- what is created on a server
-
-// Of one group of commands.
-struct Group {
-  connect::Kind kind;
-  std::shared_ptr<AdminWords> admin;
-  Action& action;
-
-  std::string word() const { return std::string(connect::to_string(kind)); }
-  std::string base() const { return fmt::format("/admin/v3/{}", word()); }
-};
-
-struct Name {
-  std::string tenant = "public";
-  std::string name_space = "default";
-  std::string name;
-  std::string instance;  // empty: all
-
-  std::string path() const {
-    return fmt::format("/{}/{}/{}", url_encode(tenant), url_encode(name_space), url_encode(name));
-  }
-};
-
-void add_name(CLI::App& app, Name& name, const Group& group, bool with_instance) {
-  app.add_option("--tenant", name.tenant, "Tenant of the " + group.word());
-  app.add_option("--namespace", name.name_space, "Namespace of the " + group.word());
-  app.add_option("--name", name.name, "Name of the " + group.word());
-  if (with_instance) app.add_option("--instance-id", name.instance, "One instance, from 0 on");
-}
-
-Result<void> check_name(const Group& group, const Name& name) {
-  if (!name.name.empty()) return {};
-  return Error(Code::invalid,
-               fmt::format("You must specify a name for the {} (--name)", group.word()));
-}
 
 // Lists that came in a header or a body.
 void print_lines(const json::value& list, const char* before) {
@@ -142,6 +175,12 @@ Result<void> edit(Edit& words) {
   text("tenant", name.tenant);
   text("namespace", name.name_space);
   text("name", name.name);
+  if (words.group.kind == connect::Kind::function) {
+    text("fqfn", name.fqfn);
+    std::string class_name;
+    text("className", class_name);
+    if (name.name.empty()) name.name = class_name.substr(class_name.rfind('.') + 1);
+  }
   const auto named = check_name(words.group, name);
   if (!named) collect(problems, named.error().text());
   if (!problems.empty()) return Error(Code::invalid, problems);
@@ -149,12 +188,13 @@ Result<void> edit(Edit& words) {
   // As pulsar-admin sends it: a type is the archive of a built-in.
   const std::string type = words.group.word() + "Type";
   if (const auto* given = config.if_contains(type); given && given->is_string()) {
-    if (config.contains("archive")) {
-      return Error(Code::invalid, fmt::format("Cannot specify both archive and {0}-type (--archive "
-                                              "and --{0}-type)",
-                                              words.group.word()));
+    const char* code = words.group.kind == connect::Kind::function ? "jar" : "archive";
+    if (config.contains(code)) {
+      return Error(Code::invalid, fmt::format("Cannot specify both {1} and {0}-type (--{1} and "
+                                              "--{0}-type)",
+                                              words.group.word(), code));
     }
-    config["archive"] = "builtin://" + std::string(given->get_string());
+    config[code] = "builtin://" + std::string(given->get_string());
     config.erase(type);
   }
   Form form;
@@ -203,44 +243,11 @@ void add_edit(CLI::App& app, const Group& group, bool update) {
   command->callback([words, &action = group.action] { action = [words] { return edit(*words); }; });
 }
 
-// A command that takes a name, asks once, and prints.
-using Ask = std::function<Result<void>(const Group& group, const Name& name)>;
-
-CLI::App* add_ask(CLI::App& app, const Group& group, const char* names, const std::string& help,
-                  bool with_instance, Ask ask) {
-  const auto words = split(names, ',');
-  auto* command = app.add_subcommand(std::string(words[0]), help);
-  for (size_t i = 1; i < words.size(); ++i) command->alias(std::string(words[i]));
-  auto name = std::make_shared<Name>();
-  add_name(*command, *name, group, with_instance);
-  add_admin_flags(*command, *group.admin);
-  command->callback([=, &action = group.action] {
-    action = [=]() -> Result<void> {
-      const auto named = check_name(group, *name);
-      return named ? ask(group, *name) : named;
-    };
-  });
-  return command;
-}
-
-Result<void> print_json(const Group& group, const std::string& path) {
-  const auto answer = call(*group.admin, "GET", path);
-  if (!answer) return answer.error();
-  boost::system::error_code error;
-  const auto value = json::parse(answer->body, error);
-  if (error) return Error(Code::corrupt, "the server's answer is not JSON: " + error.message());
-  std::cout << pretty(value) << "\n";
-  return {};
-}
-
-std::string with_instance(const Group& group, const Name& name, const char* what) {
-  return group.base() + name.path() + (name.instance.empty() ? "" : "/" + name.instance) + "/" +
-         what;
-}
-
 Result<void> available(const Group& group) {
+  const bool function = group.kind == connect::Kind::function;
   const auto answer =
-      call(*group.admin, "GET", fmt::format("{}/builtin{}s", group.base(), group.word()));
+      call(*group.admin, "GET",
+           fmt::format("{}/builtin{}s", group.base(), function ? "" : group.word()));
   if (!answer) return answer.error();
   boost::system::error_code error;
   const auto list = json::parse(answer->body, error);
@@ -271,9 +278,18 @@ void add_list(CLI::App& app, const Group& group) {
   command->add_option("--namespace", name->name_space, "Namespace");
   add_admin_flags(*command, *group.admin);
   command->callback([=, &action = group.action] {
-    action = [=] {
-      return print_json(group, fmt::format("{}/{}/{}", group.base(), url_encode(name->tenant),
-                                           url_encode(name->name_space)));
+    action = [=]() -> Result<void> {
+      const auto path = fmt::format("{}/{}/{}", group.base(), url_encode(name->tenant),
+                                    url_encode(name->name_space));
+      if (group.kind != connect::Kind::function) return print_json(group, path);
+      // Line by line, as scripts know it.
+      const auto answer = call(*group.admin, "GET", path);
+      if (!answer) return answer.error();
+      boost::system::error_code error;
+      const auto names = json::parse(answer->body, error);
+      if (error) return Error(Code::corrupt, "the server's answer is not JSON: " + error.message());
+      print_lines(names, "");
+      return {};
     };
   });
 }
@@ -287,14 +303,14 @@ void add_delete(CLI::App& app, const Group& group) {
                                  of.base() + name.path() + (*drop ? "?dropSubscription=true" : ""));
         if (!answer) return answer.error();
         // The words scripts know.
-        std::cout << (of.kind == connect::Kind::sink ? "Deleted successfully\n"
-                                                     : "Delete source successfully\n");
+        std::cout << (of.kind == connect::Kind::source ? "Delete source successfully\n"
+                                                       : "Deleted successfully\n");
         return {};
       });
-  const bool sink = group.kind == connect::Kind::sink;
-  command->add_flag(sink ? "--drop-subscription" : "--drop-offset", *drop,
+  const bool reads = connect::reads_topics(group.kind);
+  command->add_flag(reads ? "--drop-subscription" : "--drop-offset", *drop,
                     fmt::format("Drop its {} now, not when it has not come back for a while",
-                                sink ? "subscription" : "offset"));
+                                reads ? "subscription" : "offset"));
 }
 
 // Ends well when it was stopped, with Code::timeout when the time is over.
@@ -387,9 +403,10 @@ void add_kind(CLI::App& app, Action& action, connect::Kind kind,
               const std::shared_ptr<AdminWords>& admin) {
   const Group group{kind, admin, action};
   const std::string word = group.word();
-  auto* commands = app.add_subcommand(
-      word + "s", kind == connect::Kind::sink ? "Take records out of topics into other systems"
-                                              : "Bring records from other systems into topics");
+  constexpr const char* kHelp[] = {"Bring records from other systems into topics",
+                                   "Take records out of topics into other systems",
+                                   "Make records of topics into records of topics"};
+  auto* commands = app.add_subcommand(word + "s", kHelp[static_cast<size_t>(kind)]);
   commands->alias(word);
   commands->require_subcommand(1);
   commands->fallthrough();  // --admin-url and its kind stand anywhere
@@ -418,11 +435,14 @@ void add_kind(CLI::App& app, Action& action, connect::Kind kind,
              available);
   add_simple(*commands, group, "reload", "Make the server look for built-in ones again",
              [](const Group& of) -> Result<void> {
-               const auto path = fmt::format("{}/reloadBuiltIn{}", of.base(),
-                                             of.kind == connect::Kind::sink ? "Sinks" : "Sources");
+               constexpr const char* kPaths[] = {"reloadBuiltInSources", "reloadBuiltInSinks",
+                                                 "builtins/reload"};
+               const auto path =
+                   fmt::format("{}/{}", of.base(), kPaths[static_cast<size_t>(of.kind)]);
                const auto answer = call(*of.admin, "POST", path);
                return answer ? Result<void>() : Result<void>(answer.error());
              });
+  if (kind == connect::Kind::function) add_function_commands(*commands, group);
 }
 
 }  // namespace
@@ -431,6 +451,7 @@ void add_component_commands(CLI::App& app, Action& action,
                             const std::shared_ptr<AdminWords>& admin) {
   add_kind(app, action, connect::Kind::sink, admin);
   add_kind(app, action, connect::Kind::source, admin);
+  add_kind(app, action, connect::Kind::function, admin);
 }
 
 }  // namespace hulse::cli

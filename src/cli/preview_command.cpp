@@ -59,8 +59,7 @@ aio::Task<Result<void>> preview(const Words& words, const runtime::Component& co
                                 runtime::Place place, client::Client& client) {
   // Nothing is opened, so no secret is needed.
   config::Problems problems;
-  const auto given =
-      config::without_references(component.connector->fields, component.given, problems);
+  const auto given = config::without_references(component.fields(), component.given, problems);
   auto sink = component.connector->make_sink(given);
   if (!sink) co_return sink.error();
   connect::Context context{.executor = co_await aio::asio::this_coro::executor};

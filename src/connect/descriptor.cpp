@@ -36,7 +36,14 @@ bool take_suffix(std::string_view& text, std::string_view suffix) {
 
 }  // namespace
 
-std::string_view to_string(Kind kind) { return kind == Kind::source ? "source" : "sink"; }
+std::string_view to_string(Kind kind) {
+  switch (kind) {
+    case Kind::source: return "source";
+    case Kind::sink: return "sink";
+    case Kind::function: return "function";
+  }
+  return "unknown";
+}
 
 const Descriptor* find_in(std::span<const Descriptor* const> list, Kind kind,
                           std::string_view name) {

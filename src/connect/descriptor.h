@@ -14,8 +14,11 @@
 
 namespace hulse::connect {
 
-enum class Kind { source, sink };
-std::string_view to_string(Kind kind);  // "source", "sink"
+// What a component is. Connectors are sources and sinks; functions have descriptors of their own.
+enum class Kind { source, sink, function };
+std::string_view to_string(Kind kind);  // "source", "sink", "function"
+// Whether it has input topics, a subscription and acknowledgements.
+inline bool reads_topics(Kind kind) { return kind != Kind::source; }
 
 struct Descriptor {
   std::string_view name;  // as in pulsar-io.yaml: "elastic_search"

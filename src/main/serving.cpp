@@ -7,6 +7,7 @@
 #include <boost/asio/ip/address.hpp>
 #include <cctype>
 
+#include "admin/rest.h"
 #include "aio/offload.h"
 #include "metrics/page.h"
 
@@ -137,6 +138,13 @@ aio::Task<Result<std::unique_ptr<WebServers>>> WebServers::start(ServingOptions 
   aio::HttpServerOptions listening;
   listening.host = words.host;
   listening.port = port;
+  // Archives and packages come to the worker only.
+  const auto upload_max = static_cast<size_t>(words.upload_mb) << 20;
+  listening.bodies_bytes_max += upload_max;
+  listening.body_bytes_max_of = [upload_max,
+                                 other = listening.body_bytes_max](std::string_view target) {
+    return admin::serves(target.substr(0, target.find('?'))) ? std::max(other, upload_max) : other;
+  };
   const auto refused = [&](const Error& error, std::string_view flag) {
     if (error.code() != Code::busy) return error;
     return Error(Code::busy,

@@ -44,6 +44,7 @@ struct ServingOptions {
   std::string secrets_directory;
   std::string secrets_environment_prefix;
   bool unauthenticated_remote_access = false;
+  int64_t upload_mb = 128;
 
   // What others are told to connect to: an address of this machine if `host` stands for all.
   std::string told_host() const;
@@ -114,6 +115,10 @@ inline constexpr auto kServingFields = std::to_array<config::Field>({
     config::field<&ServingOptions::unauthenticated_remote_access>(
         "unauthenticatedRemoteAccess",
         "Listen on an address that others reach although nobody is asked who they are"),
+    config::field<&ServingOptions::upload_mb>(
+        "maxUploadSizeMb",
+        "Largest archive or package that may be sent to the worker; it is held in memory meanwhile")
+        .range(8, 4096),
 });
 
 // One table of two.

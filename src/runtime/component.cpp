@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "client/topic_finder.h"
 #include "config/secret_reference.h"
+#include "runtime/component_parts.h"
 #include "wire/compression.h"
 #include "wire/topic_name.h"
 
@@ -14,38 +15,10 @@ namespace {
 namespace json = boost::json;
 using config::field;
 
-constexpr std::string_view kGuarantees[] = {"ATMOST_ONCE", "ATLEAST_ONCE", "EFFECTIVELY_ONCE"};
-constexpr std::string_view kPositions[] = {"Latest", "Earliest"};
-constexpr std::string_view kBatchBuilders[] = {"", "DEFAULT", "KEY_BASED"};
 constexpr std::string_view kRejects[] = {"dead-letter", "skip", "stop"};
 
-enum class Position { latest, earliest };
-
-struct Common {
-  std::string tenant = "public";
-  std::string name_space = "default";
-  std::string name;
-  std::string class_name;
-  std::string archive;
-  int64_t parallelism = 1;
-  connect::Guarantee guarantee = connect::Guarantee::at_least_once;
-  std::string runtime_flags;
-  std::string log_topic;
-};
-
-struct SinkFields : Common {
+struct SinkFields : ReadingFields {
   std::string sink_type;
-  std::string subscription;
-  Position position = Position::latest;
-  std::vector<std::string> inputs;
-  std::string topics_pattern;
-  bool retain_ordering = false;
-  bool retain_key_ordering = false;
-  std::optional<int64_t> retries;
-  std::string dead_letter_topic;
-  bool auto_ack = true;
-  bool cleanup = true;
-  std::optional<int64_t> timeout_ms;
   std::optional<std::chrono::milliseconds> nack_delay;
 };
 
@@ -89,11 +62,6 @@ struct BatchingFields {
   std::string batch_builder;
 };
 
-constexpr std::string_view kLater = "this version of Hulse does not have it yet";
-
-template <class S>
-constexpr auto kTenant = field<&S::tenant>("tenant", "Tenant of the component.");
-
 constexpr config::Field kSinkFields[] = {
     field<&SinkFields::tenant>("tenant", "Tenant of the component."),
     field<&SinkFields::name_space>("namespace", "Namespace of the component."),
@@ -134,7 +102,7 @@ constexpr config::Field kSinkFields[] = {
     config::not_supported("transformFunction", "", kLater),
     config::not_supported("transformFunctionClassName", "", kLater),
     config::not_supported("transformFunctionConfig", "", kLater),
-    config::not_supported("logTopic", "", kLater),
+    field<&SinkFields::log_topic>("logTopic", "Topic that gets its log lines."),
 };
 
 constexpr config::Field kSourceFields[] = {
@@ -156,7 +124,7 @@ constexpr config::Field kSourceFields[] = {
     config::not_supported("batchSourceConfig", "", kLater),
     field<&SourceFields::batch_builder>("batchBuilder", "How messages are batched.")
         .one_of(kBatchBuilders),
-    config::not_supported("logTopic", "", kLater),
+    field<&SourceFields::log_topic>("logTopic", "Topic that gets its log lines."),
 };
 
 constexpr config::Field kPolicyFields[] = {
@@ -225,33 +193,26 @@ constexpr config::Field kBatchingFields[] = {
 };
 
 // Keys that hold an object and are looked at here.
-constexpr std::string_view kObjects[] = {"configs",        "secrets",    "resources",
-                                         "producerConfig", "inputSpecs", "customRuntimeOptions",
-                                         "hulse"};
+constexpr std::string_view kObjects[] = {
+    "secrets", "resources", "producerConfig", "inputSpecs", "customRuntimeOptions", "hulse"};
 
 std::span<const config::Field> fields_of(connect::Kind kind) {
-  if (kind == connect::Kind::sink) return kSinkFields;
-  return kSourceFields;
+  switch (kind) {
+    case connect::Kind::sink: return kSinkFields;
+    case connect::Kind::source: return kSourceFields;
+    case connect::Kind::function: return function_fields();
+  }
+  return {};
 }
 
-// Collects the lines of several errors.
-struct Problems {
-  std::string text;
-  void add(std::string_view prefix, const Error& error) {
-    const std::string lines = error.text();
-    for (const auto line : split(lines, '\n')) {
-      if (!text.empty()) text += '\n';
-      text += prefix;
-      text += line;
-    }
-  }
-  void add(std::string line) { add("", Error(Code::invalid, std::move(line))); }
-};
+}  // namespace
 
 std::string text_of(const json::object& object, std::string_view key) {
   const auto* value = object.if_contains(key);
   return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
+
+namespace {
 
 const connect::Descriptor* choose_connector(connect::Kind kind, const Common& common,
                                             const std::string& type, const json::object& configs,
@@ -320,8 +281,17 @@ const connect::Descriptor* choose_connector(connect::Kind kind, const Common& co
 // Keys nobody knows are named here, since here it is known where they may belong, and taken out.
 void refuse_unknown(connect::Kind kind, json::object& object, Problems& problems) {
   const auto known = component_keys(kind);
-  const auto other =
-      component_keys(kind == connect::Kind::sink ? connect::Kind::source : connect::Kind::sink);
+  constexpr connect::Kind kKinds[] = {connect::Kind::source, connect::Kind::sink,
+                                      connect::Kind::function};
+  const auto owner = [&](std::string_view key) {
+    const connect::Kind* found = nullptr;
+    for (const auto& other : kKinds) {
+      const auto keys = component_keys(other);
+      if (found == nullptr && std::find(keys.begin(), keys.end(), key) != keys.end())
+        found = &other;
+    }
+    return found;
+  };
   const auto is_in = [](const std::vector<std::string_view>& keys, std::string_view key) {
     return std::find(keys.begin(), keys.end(), key) != keys.end();
   };
@@ -338,10 +308,9 @@ void refuse_unknown(connect::Kind kind, json::object& object, Problems& problems
                  std::any_of(connector->fields.begin(), connector->fields.end(),
                              [&](const config::Field& field) { return field.key == key; });
         });
-    if (is_in(other, key)) {
-      const bool sink = kind == connect::Kind::sink;
+    if (const auto* other = owner(key)) {
       problems.add(fmt::format("{}: a key of a {}'s configuration; this is a {}", key,
-                               sink ? "source" : "sink", sink ? "sink" : "source"));
+                               connect::to_string(*other), connect::to_string(kind)));
     } else if (of_connector) {
       problems.add(fmt::format("{}: a key of the connector; it belongs under configs", key));
     } else if (const auto close = nearest(key, known)) {
@@ -351,6 +320,8 @@ void refuse_unknown(connect::Kind kind, json::object& object, Problems& problems
     }
   }
 }
+
+}  // namespace
 
 void check_topic(std::string_view key, const std::string& topic, Problems& problems) {
   const auto name = wire::TopicName::parse(topic);
@@ -362,11 +333,11 @@ void check_topic(std::string_view key, const std::string& topic, Problems& probl
   }
 }
 
-// The name of the component becomes part of topic and subscription names.
 void check_names(const Common& common, Problems& problems) {
   if (common.name.find('/') != std::string::npos) problems.add("name: it may not hold a slash");
   const auto tried = wire::TopicName::parse(common.tenant + "/" + common.name_space + "/x");
   if (!tried) problems.add("tenant or namespace: empty, or with a forbidden character");
+  if (!common.log_topic.empty()) check_topic("logTopic", common.log_topic, problems);
 }
 
 Result<json::object> take_object(json::object& from, std::string_view key, Problems& problems) {
@@ -394,6 +365,8 @@ void apply_policy(const json::object& options, Component& component, Problems& p
                       .on_reject = parsed->on_reject};
 }
 
+namespace {
+
 // A pattern without a namespace is one of public/default, as a topic is.
 std::string full_pattern(const std::string& pattern) {
   if (pattern.empty() || pattern.find("://") != std::string::npos) return pattern;
@@ -401,8 +374,9 @@ std::string full_pattern(const std::string& pattern) {
   return (spelled_out ? "persistent://" : "persistent://public/default/") + pattern;
 }
 
-// inputs, topicsPattern and inputSpecs name the topics together.
-void take_inputs(const json::object& specs, const SinkFields& fields, Component& component,
+}  // namespace
+
+void take_inputs(const json::object& specs, const ReadingFields& fields, Component& component,
                  Problems& problems) {
   component.inputs = fields.inputs;
   std::vector<std::string> patterns;
@@ -432,12 +406,38 @@ void take_inputs(const json::object& specs, const SinkFields& fields, Component&
   }
   if (patterns.size() > 1 || (!patterns.empty() && !component.inputs.empty())) {
     problems.add(
-        "topicsPattern: a sink reads topics by name or by one pattern, not both; two sinks can");
+        "topicsPattern: topics are read by name or by one pattern, not both; two components can");
   } else if (!patterns.empty()) {
     component.topics_pattern = full_pattern(patterns.front());
     const auto fits = client::TopicFinder::check_pattern(component.topics_pattern);
     if (!fits) problems.add("topicsPattern: ", fits.error());
   }
+}
+
+void take_reading(const ReadingFields& fields, Component& component, Problems& problems) {
+  component.from_earliest = fields.position == Position::earliest;
+  component.retain_ordering = fields.retain_ordering;
+  component.retain_key_ordering = fields.retain_key_ordering;
+  component.write_timeout = std::chrono::milliseconds(fields.timeout_ms.value_or(0));
+  component.subscription =
+      fields.subscription.empty() ? component.full_name() : fields.subscription;
+  component.dead_letter_topic = fields.dead_letter_topic;
+  component.cleanup_subscription = fields.cleanup;
+  if (fields.retries) component.policy.retry_attempts_max = *fields.retries;
+  if (component.retain_ordering && component.retain_key_ordering) {
+    problems.add(
+        "retainKeyOrdering: Only one of retain ordering or retain key ordering can be set");
+  }
+  if (component.retain_key_ordering &&
+      component.guarantee == connect::Guarantee::effectively_once) {
+    problems.add(
+        "retainKeyOrdering: When effectively once processing guarantee is specified, "
+        "retain Key ordering cannot be set");
+  }
+  if (!component.dead_letter_topic.empty())
+    check_topic("deadLetterTopic", component.dead_letter_topic, problems);
+  const bool at_most_once = component.guarantee == connect::Guarantee::at_most_once;
+  if (at_most_once && !fields.auto_ack) problems.add("autoAck: ATMOST_ONCE needs autoAck true");
 }
 
 void take_producer(const json::object& given, Component& component, Problems& problems) {
@@ -466,9 +466,12 @@ void fill(const Common& common, Component& component) {
   component.name = common.name;
   component.parallelism = static_cast<unsigned>(common.parallelism);
   component.guarantee = common.guarantee;
+  component.log_topic = common.log_topic;
 }
 
-}  // namespace
+std::string_view settings_key(connect::Kind kind) {
+  return kind == connect::Kind::function ? "userConfig" : "configs";
+}
 
 Result<json::object> object_of(std::string_view key, const json::value& value) {
   if (value.is_object()) return value.get_object();
@@ -502,6 +505,7 @@ std::string dead_letter_topic(const Component& component) {
 
 std::vector<std::string_view> component_keys(connect::Kind kind) {
   std::vector<std::string_view> keys(std::begin(kObjects), std::end(kObjects));
+  keys.push_back(settings_key(kind));
   for (const auto& known : fields_of(kind)) keys.push_back(known.key);
   return keys;
 }
@@ -512,7 +516,7 @@ Result<Component> parse_component(connect::Kind kind, const json::object& given,
   Component component;
   component.kind = kind;
   json::object object = given;
-  const auto configs = take_object(object, "configs", problems);
+  const auto configs = take_object(object, settings_key(kind), problems);
   const auto secrets = take_object(object, "secrets", problems);
   auto options = take_object(object, "customRuntimeOptions", problems);
   const auto own = take_object(object, "hulse", problems);
@@ -534,7 +538,10 @@ Result<Component> parse_component(connect::Kind kind, const json::object& given,
     component.connector =
         choose_connector(kind, common, type, component.given.values, notes, problems);
   };
-  if (kind == connect::Kind::sink) {
+  if (kind == connect::Kind::function) {
+    parse_function(object, specs ? *specs : json::object(), component, notes, problems);
+    if (producer) take_producer(*producer, component, problems);
+  } else if (kind == connect::Kind::sink) {
     const auto parsed = config::parse<SinkFields>(kSinkFields, {object, {}});
     if (!parsed) {
       problems.add("", parsed.error());
@@ -552,33 +559,10 @@ Result<Component> parse_component(connect::Kind kind, const json::object& given,
     } else {
       finish(*parsed, parsed->sink_type);
       take_inputs(specs ? *specs : json::object(), *parsed, component, problems);
-      component.from_earliest = parsed->position == Position::earliest;
-      component.retain_ordering = parsed->retain_ordering;
-      component.retain_key_ordering = parsed->retain_key_ordering;
-      component.write_timeout = std::chrono::milliseconds(parsed->timeout_ms.value_or(0));
-      component.subscription =
-          parsed->subscription.empty() ? component.full_name() : parsed->subscription;
-      component.dead_letter_topic = parsed->dead_letter_topic;
-      component.cleanup_subscription = parsed->cleanup;
-      if (parsed->retries) component.policy.retry_attempts_max = *parsed->retries;
+      take_reading(*parsed, component, problems);
       if (parsed->nack_delay)
         component.policy.retry_initial =
             std::max(*parsed->nack_delay, std::chrono::milliseconds(1));
-      if (component.retain_ordering && component.retain_key_ordering) {
-        problems.add(
-            "retainKeyOrdering: Only one of retain ordering or retain key ordering can be set");
-      }
-      if (component.retain_key_ordering &&
-          component.guarantee == connect::Guarantee::effectively_once) {
-        problems.add(
-            "retainKeyOrdering: When effectively once processing guarantee is specified, "
-            "retain Key ordering cannot be set");
-      }
-      if (!component.dead_letter_topic.empty())
-        check_topic("deadLetterTopic", component.dead_letter_topic, problems);
-      const bool at_most_once = component.guarantee == connect::Guarantee::at_most_once;
-      if (at_most_once && !parsed->auto_ack)
-        problems.add("autoAck: ATMOST_ONCE needs autoAck true");
     }
   } else {
     const auto parsed = config::parse<SourceFields>(kSourceFields, {object, {}});
@@ -598,6 +582,14 @@ Result<Component> parse_component(connect::Kind kind, const json::object& given,
     if (producer) take_producer(*producer, component, problems);
   }
 
+  if (component.function != nullptr) {
+    config::Problems references;
+    const auto checked =
+        config::without_references(component.fields(), component.given, references);
+    if (!references.empty()) problems.add("", references.error());
+    const auto made = component.function->make(checked);
+    if (!made) problems.add("", made.error());
+  }
   if (component.connector != nullptr) {
     const auto& connector = *component.connector;
     config::Problems references;

@@ -1,8 +1,11 @@
-// What a user asks to run: a sink or a source with its connector, its topics and its policies. Made
-// from Pulsar's SinkConfig and SourceConfig objects; checked before anything starts.
+// What a user asks to run: a sink or a source with its connector, or a function, its topics and its
+// policies. Made from Pulsar's SinkConfig, SourceConfig and FunctionConfig objects; checked before
+// anything starts.
 #pragma once
 
+#include <fmt/format.h>
 #include <boost/json/object.hpp>
+
 #include <chrono>
 #include <optional>
 #include <string>
@@ -11,15 +14,15 @@
 #include "aio/clock.h"
 #include "base/result.h"
 #include "connect/descriptor.h"
+#include "functions/descriptor.h"
 #include "wire/frame.h"
 
 namespace hulse::runtime {
 
 enum class OnReject { dead_letter, skip, stop };
 
-// How failures are handled, the same for every connector. In a SinkConfig or SourceConfig it stands
-// in `customRuntimeOptions` (a JSON object, or text that is one), in our own files also as
-// `hulse:`.
+// How failures are handled, the same for every component. In its configuration it stands in
+// `customRuntimeOptions` (a JSON object, or text that is one), in our own files also as `hulse:`.
 struct Policy {
   std::chrono::milliseconds retry_initial{100};
   std::chrono::milliseconds retry_max{30'000};
@@ -36,13 +39,15 @@ struct Component {
   std::string tenant = "public";
   std::string name_space = "default";
   std::string name;
-  const connect::Descriptor* connector = nullptr;
-  config::Given given;
+  const connect::Descriptor* connector = nullptr;   // of a sink or source
+  const functions::Descriptor* function = nullptr;  // of a function
+  config::Given given;                              // configs or userConfig, and secrets
   connect::Guarantee guarantee = connect::Guarantee::at_least_once;
   unsigned parallelism = 1;
   Policy policy;
+  std::string log_topic;  // empty: its log lines go to the log only
 
-  // Sink. Either inputs or a pattern: "persistent://tenant/namespace/REGEX".
+  // Sink and function. Either inputs or a pattern: "persistent://tenant/namespace/REGEX".
   std::vector<std::string> inputs;
   std::string topics_pattern;
   size_t receiver_queue = 0;  // messages; 0: the runtime's own
@@ -53,8 +58,9 @@ struct Component {
   std::chrono::milliseconds write_timeout{0};  // for one write of a record; 0: none
   std::string dead_letter_topic;
   bool cleanup_subscription = true;  // when it is deleted
+  bool skip_to_latest = false;       // at each start
 
-  // Source.
+  // Source and function. A function may have no output topic.
   std::string output;
   std::string compression = "LZ4";
   bool batching = true;
@@ -62,19 +68,31 @@ struct Component {
   std::optional<int64_t> batch_messages_max;
   std::optional<int64_t> batch_bytes_max;
   std::optional<std::chrono::milliseconds> batch_delay;
+  bool forward_properties = true;  // of a function's input to its output
 
   std::string full_name() const { return tenant + "/" + name_space + "/" + name; }
   // What is read, for people and for names: the first topic, or the pattern.
   const std::string& reads() const { return inputs.empty() ? topics_pattern : inputs.front(); }
   // Whether something stays behind when it is deleted: a subscription, or a source's offsets.
   bool leaves_position() const {
-    return kind == connect::Kind::sink ? cleanup_subscription : connector->effectively_once;
+    return connect::reads_topics(kind) ? cleanup_subscription : connector->effectively_once;
   }
   // Whether the other one can go on where this one was.
   bool goes_on_as(const Component& other) const {
-    return kind == other.kind && connector == other.connector && inputs == other.inputs &&
-           subscription == other.subscription && topics_pattern == other.topics_pattern &&
-           output == other.output;
+    return kind == other.kind && connector == other.connector && function == other.function &&
+           inputs == other.inputs && subscription == other.subscription &&
+           topics_pattern == other.topics_pattern && output == other.output;
+  }
+  // What its records become, for people: "file", "identity -> topic".
+  std::string writes() const {
+    if (function == nullptr) return std::string(connector->name);
+    return output.empty() ? std::string(function->name)
+                          : fmt::format("{} -> {}", function->name, output);
+  }
+  // Of the connector's or the function's own configuration.
+  std::span<const config::Field> fields() const {
+    if (function != nullptr) return function->fields;
+    return connector != nullptr ? connector->fields : std::span<const config::Field>();
   }
   bool ordered() const {
     return retain_ordering || guarantee == connect::Guarantee::effectively_once;
@@ -86,10 +104,10 @@ struct Component {
   }
 };
 
-// A SinkConfig or SourceConfig object as Pulsar's files, flags and REST have it. Every problem is
-// in the one error; the connector's own configuration is checked as well. What Hulse had to decide
-// by itself
-// ("archive x.nar is the built-in netty source") is added to `notes`.
+// A SinkConfig, SourceConfig or FunctionConfig object as Pulsar's files, flags and REST have it.
+// Every problem is in the one error; the connector's or function's own configuration is checked as
+// well. What Hulse had to decide by itself ("archive x.nar is the built-in netty source") is added
+// to `notes`.
 Result<Component> parse_component(connect::Kind kind, const boost::json::object& object,
                                   std::vector<std::string>& notes);
 
@@ -102,7 +120,10 @@ std::string dead_letter_topic(const Component& component);
 inline constexpr const char* kDeadLetterSubscription = "dead-letters";
 inline constexpr std::string_view kDeadLetterReason = "HULSE_REASON";
 
-// The top-level keys of a SinkConfig or SourceConfig.
+// Where the connector's or function's own configuration stands: "configs", "userConfig".
+std::string_view settings_key(connect::Kind kind);
+
+// The top-level keys of the configuration of that kind.
 std::vector<std::string_view> component_keys(connect::Kind kind);
 
 }  // namespace hulse::runtime

@@ -47,6 +47,19 @@ void keep_secrets(const json::value* stored, json::value& given) {
   }
 }
 
+// Keys that each name the code: one given replaces the others.
+std::span<const std::string_view> code_keys(connect::Kind kind) {
+  static constexpr std::string_view kSink[] = {"archive", "sinkType"};
+  static constexpr std::string_view kSource[] = {"archive", "sourceType"};
+  static constexpr std::string_view kFunction[] = {"jar", "py", "go", "functionType"};
+  switch (kind) {
+    case connect::Kind::sink: return kSink;
+    case connect::Kind::source: return kSource;
+    case connect::Kind::function: return kFunction;
+  }
+  return {};
+}
+
 std::string told(const json::value* value) {
   return value == nullptr ? "not set" : json::serialize(*value);
 }
@@ -85,15 +98,16 @@ json::object merge_component(connect::Kind kind, const json::object& stored,
     }
     json::value value = given_value;
     const auto* before = stored.if_contains(key);
-    if (name == "configs" || name == "secrets") keep_secrets(before, value);
+    if (name == settings_key(kind) || name == "secrets") keep_secrets(before, value);
     if (name == "resources" && before != nullptr && before->is_object() && value.is_object()) {
       json::object merged = before->get_object();
       for (const auto& [part, amount] : value.get_object()) merged[part] = amount;
       value = std::move(merged);
     }
-    // One connector replaces another, however it was named.
-    if (name == "archive") out.erase(kind == connect::Kind::sink ? "sinkType" : "sourceType");
-    if (name == "sinkType" || name == "sourceType") out.erase("archive");
+    const auto code = code_keys(kind);
+    if (std::find(code.begin(), code.end(), name) != code.end()) {
+      for (const auto other : code) out.erase(other);
+    }
     out[key] = std::move(value);
   }
   return out;
@@ -107,8 +121,8 @@ Result<std::vector<std::string>> component_changes(const Configured& before,
   const auto refuse = [&](const std::string& text) {
     problems += problems.empty() ? text : "\n" + text;
   };
-  constexpr const char* kAnew = "delete the sink and create it again";
-  if (was.kind == connect::Kind::sink) {
+  const auto kAnew = fmt::format("delete the {} and create it again", connect::to_string(was.kind));
+  if (connect::reads_topics(was.kind)) {
     if (full_topics(was.inputs) != full_topics(now.inputs)) {
       refuse(fmt::format("inputs: Input Topics cannot be altered ({} -> {}); {}",
                          fmt::join(was.inputs, ","), fmt::join(now.inputs, ","), kAnew));
@@ -118,9 +132,9 @@ Result<std::vector<std::string>> component_changes(const Configured& before,
                          was.topics_pattern, now.topics_pattern, kAnew));
     }
     if (was.subscription != now.subscription) {
-      refuse(
-          fmt::format("sourceSubscriptionName: Subscription Name cannot be altered ({} -> {}); {}",
-                      was.subscription, now.subscription, kAnew));
+      refuse(fmt::format("{}: Subscription Name cannot be altered ({} -> {}); {}",
+                         was.function == nullptr ? "sourceSubscriptionName" : "subName",
+                         was.subscription, now.subscription, kAnew));
     }
   }
   if (!problems.empty()) return Error(Code::invalid, problems);
@@ -130,7 +144,7 @@ Result<std::vector<std::string>> component_changes(const Configured& before,
     const auto of = [](const json::object& config, std::string_view key) {
       return config.contains(key) ? config.at(key) : json::value(nullptr);
     };
-    for (const char* key : {"configs", "secrets"}) {
+    for (const std::string_view key : {settings_key(was.kind), std::string_view("secrets")}) {
       if (of(before.config, key) != of(after.config, key))
         changes.push_back(fmt::format("{}: a secret", key));
     }
@@ -139,17 +153,16 @@ Result<std::vector<std::string>> component_changes(const Configured& before,
   return changes;
 }
 
-json::object without_secrets(const connect::Descriptor* connector, const json::object& stored) {
+json::object without_secrets(std::span<const config::Field> fields, const json::object& stored) {
   json::object out = stored;
-  for (const char* part : {"configs", "secrets"}) {
+  for (const char* part : {"configs", "userConfig", "secrets"}) {
     auto* value = out.if_contains(part);
     if (value == nullptr || value->is_null()) continue;
     const auto object = object_of(part, *value);
     if (!object) {
       *value = kRedacted;
-    } else if (std::string_view(part) == "configs") {
-      *value = config::redacted(
-          connector == nullptr ? std::span<const config::Field>() : connector->fields, *object);
+    } else if (std::string_view(part) != "secrets") {
+      *value = config::redacted(fields, *object);
     } else {
       json::object shown = *object;
       for (auto& [name, secret] : shown) {
@@ -161,8 +174,58 @@ json::object without_secrets(const connect::Descriptor* connector, const json::o
   return out;
 }
 
+namespace {
+
+json::object shown_producer(const Component& component, const json::object& stored) {
+  json::object producer{{"useThreadLocalProducers", false}, {"batchBuilder", ""}};
+  if (const auto* given = stored.if_contains("producerConfig"); given && given->is_object()) {
+    for (const auto& [key, value] : given->get_object()) producer[key] = value;
+  }
+  producer["compressionType"] = component.compression;
+  return producer;
+}
+
+void show_inputs(const Component& component, json::object& out) {
+  json::array inputs;
+  json::object specs;
+  const auto spec = [](bool pattern) {
+    return json::object{{"isRegexPattern", pattern},
+                        {"schemaProperties", json::object()},
+                        {"consumerProperties", json::object()},
+                        {"poolMessages", false}};
+  };
+  for (const auto& input : component.inputs) {
+    const auto topic = full_topic(input);
+    inputs.emplace_back(topic);
+    specs[topic] = spec(false);
+  }
+  if (!component.topics_pattern.empty()) {
+    specs[component.topics_pattern] = spec(true);
+    out["topicsPattern"] = component.topics_pattern;
+  }
+  out["inputs"] = std::move(inputs);
+  out["inputSpecs"] = std::move(specs);
+  out["retainOrdering"] = component.ordered();
+  out["retainKeyOrdering"] = component.retain_key_ordering;
+  out["autoAck"] = true;
+  out["cleanupSubscription"] = component.cleanup_subscription;
+}
+
+void show_function(const Component& component, json::object& out) {
+  for (const char* key : {"py", "go", "functionType", "fqfn"}) out.erase(key);
+  out["jar"] = fmt::format("builtin://{}", component.function->name);
+  out["runtime"] = "JAVA";  // what Pulsar's tools expect to find
+  if (!out.contains("className") && !component.function->classes.empty())
+    out["className"] = component.function->classes.front();
+  if (!component.output.empty()) out["output"] = full_topic(component.output);
+  out["subscriptionPosition"] = component.from_earliest ? "Earliest" : "Latest";
+  out["skipToLatest"] = component.skip_to_latest;
+  out["forwardSourceMessageProperty"] = component.forward_properties;
+}
+
+}  // namespace
+
 json::object shown_component(const Component& component, const json::object& stored) {
-  const bool sink = component.kind == connect::Kind::sink;
   json::object out;
   out["tenant"] = component.tenant;
   out["namespace"] = component.name_space;
@@ -174,9 +237,11 @@ json::object shown_component(const Component& component, const json::object& sto
   out["parallelism"] = component.parallelism;
   constexpr std::string_view kNames[] = {"ATMOST_ONCE", "ATLEAST_ONCE", "EFFECTIVELY_ONCE"};
   out["processingGuarantees"] = kNames[static_cast<size_t>(component.guarantee)];
-  out = without_secrets(component.connector, out);
-  if (!out.contains("configs")) out["configs"] = json::object();
-  out["archive"] = fmt::format("builtin://{}", component.connector->name);
+  out = without_secrets(component.fields(), out);
+  const auto settings = settings_key(component.kind);
+  if (!out.contains(settings)) out[settings] = json::object();
+  if (component.connector != nullptr)
+    out["archive"] = fmt::format("builtin://{}", component.connector->name);
   out.erase("sinkType");
   out.erase("sourceType");
   json::object resources{{"cpu", 1.0}, {"ram", 1073741824}, {"disk", 10737418240}};
@@ -184,39 +249,19 @@ json::object shown_component(const Component& component, const json::object& sto
     for (const auto& [key, value] : given->get_object()) resources[key] = value;
   }
   out["resources"] = std::move(resources);
-  if (sink) {
-    json::array inputs;
-    json::object specs;
-    for (const auto& input : component.inputs) {
-      const auto topic = full_topic(input);
-      inputs.emplace_back(topic);
-      specs[topic] = json::object{{"isRegexPattern", false},
-                                  {"schemaProperties", json::object()},
-                                  {"consumerProperties", json::object()},
-                                  {"poolMessages", false}};
-    }
-    if (!component.topics_pattern.empty()) {
-      specs[component.topics_pattern] = json::object{{"isRegexPattern", true},
-                                                     {"schemaProperties", json::object()},
-                                                     {"consumerProperties", json::object()},
-                                                     {"poolMessages", false}};
-      out["topicsPattern"] = component.topics_pattern;
-    }
-    out["inputs"] = std::move(inputs);
-    out["inputSpecs"] = std::move(specs);
-    out["sourceSubscriptionPosition"] = component.from_earliest ? "Earliest" : "Latest";
-    out["retainOrdering"] = component.ordered();
-    out["retainKeyOrdering"] = component.retain_key_ordering;
-    out["autoAck"] = true;
-    out["cleanupSubscription"] = component.cleanup_subscription;
-  } else {
-    out["topicName"] = component.output;
-    json::object producer{{"useThreadLocalProducers", false}, {"batchBuilder", ""}};
-    if (const auto* given = stored.if_contains("producerConfig"); given && given->is_object()) {
-      for (const auto& [key, value] : given->get_object()) producer[key] = value;
-    }
-    producer["compressionType"] = component.compression;
-    out["producerConfig"] = std::move(producer);
+  if (connect::reads_topics(component.kind)) show_inputs(component, out);
+  switch (component.kind) {
+    case connect::Kind::sink:
+      out["sourceSubscriptionPosition"] = component.from_earliest ? "Earliest" : "Latest";
+      break;
+    case connect::Kind::source:
+      out["topicName"] = component.output;
+      out["producerConfig"] = shown_producer(component, stored);
+      break;
+    case connect::Kind::function:
+      show_function(component, out);
+      out["producerConfig"] = shown_producer(component, stored);
+      break;
   }
   return out;
 }

@@ -1,5 +1,5 @@
 // Component configurations as users send and see them: what an update makes of one, and what may be
-// shown of it. Objects are a SinkConfig's or a SourceConfig's.
+// shown of it. Objects are a SinkConfig's, a SourceConfig's or a FunctionConfig's.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -12,8 +12,8 @@
 namespace hulse::runtime {
 
 // `given` over `stored`, field by field: a given field wins, `resources` is merged one level
-// deeper, `configs` and `secrets` are replaced whole; null takes a field out. A secret given as it
-// is shown keeps its value. Names stay.
+// deeper, `configs` (`userConfig`) and `secrets` are replaced whole; null takes a field out. A
+// secret given as it is shown keeps its value. Names stay.
 boost::json::object merge_component(connect::Kind kind, const boost::json::object& stored,
                                     const boost::json::object& given);
 
@@ -24,14 +24,14 @@ struct Configured {
 };
 
 // What is different in effect: "parallelism: 1 -> 2", secrets without their values. Refused
-// (Code::invalid) when there is nothing, and when a sink's inputs or subscription differ, which
-// would lose its position.
+// (Code::invalid) when there is nothing, and when a sink's inputs or subscription differ, or those
+// of a function, which would lose its position.
 Result<std::vector<std::string>> component_changes(const Configured& before,
                                                    const Configured& after);
 
 // `stored` without what is secret in `configs` and `secrets`; references stay. Without a connector
 // everything in `configs` is taken for a secret.
-boost::json::object without_secrets(const connect::Descriptor* connector,
+boost::json::object without_secrets(std::span<const config::Field> fields,
                                     const boost::json::object& stored);
 
 // As GET answers it: defaults filled in, topics in full, nothing secret.

@@ -60,6 +60,10 @@ Meters meters_of(const json::object& from) {
   return meters;
 }
 
+json::object encode_latency(const Latency& latency) {
+  return {{"records", static_cast<int64_t>(latency.records)}, {"ns", latency.total.count()}};
+}
+
 }  // namespace
 
 std::string ComponentRecord::encode() const {
@@ -89,6 +93,8 @@ Result<ComponentRecord> ComponentRecord::decode(std::string_view text) {
   if (kind == nullptr || config == nullptr || !config->is_object()) return damaged;
   if (*kind == "source") {
     record.kind = connect::Kind::source;
+  } else if (*kind == "function") {
+    record.kind = connect::Kind::function;
   } else if (*kind != "sink") {
     return damaged;
   }
@@ -148,6 +154,14 @@ std::string InstanceRecord::encode() const {
     measured["lagAgeMs"] = meters.lag->age_ms;
   }
   out["meters"] = std::move(measured);
+  if (status.latency.records > 0) {
+    out["processed"] = encode_latency(status.latency);
+    const auto& minute = status.minute;
+    out["minute"] = json::object{{"received", static_cast<int64_t>(minute.received)},
+                                 {"written", static_cast<int64_t>(minute.written)},
+                                 {"failures", static_cast<int64_t>(minute.failures)},
+                                 {"processed", encode_latency(minute.latency)}};
+  }
   return json::serialize(out);
 }
 
@@ -181,6 +195,19 @@ Result<InstanceRecord> InstanceRecord::decode(std::string_view text) {
     boost::system::error_code error;
     record.status.counters.*member = value->to_number<uint64_t>(error);
     if (error) return damaged;
+  }
+  const auto latency_of = [&](const json::object& from) {
+    const auto* found = from.if_contains("processed");
+    if (found == nullptr || !found->is_object()) return Latency();
+    return Latency{static_cast<uint64_t>(number_of(found->get_object(), "records")),
+                   std::chrono::nanoseconds(number_of(found->get_object(), "ns"))};
+  };
+  record.status.latency = latency_of(*object);
+  if (const auto* minute = object->if_contains("minute"); minute && minute->is_object()) {
+    const auto& from = minute->get_object();
+    record.status.minute = {static_cast<uint64_t>(number_of(from, "received")),
+                            static_cast<uint64_t>(number_of(from, "written")),
+                            static_cast<uint64_t>(number_of(from, "failures")), latency_of(from)};
   }
   const auto* failures = object->if_contains("lastFailures");
   if (failures != nullptr && failures->is_array()) {

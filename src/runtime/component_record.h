@@ -18,7 +18,7 @@ namespace hulse::runtime {
 
 struct ComponentRecord {
   connect::Kind kind = connect::Kind::sink;
-  boost::json::object config;  // a SinkConfig or SourceConfig, as given and updated
+  boost::json::object config;  // a SinkConfig, SourceConfig or FunctionConfig
   // The secrets of `config`, encrypted; `config` then has kRedacted in their place. Empty: it has
   // none but references. sealing.h
   std::string sealed;

@@ -49,6 +49,8 @@ TEST(InstanceRecord, ComesBackAsItWas) {
   record.status.counters.failures = 3;
   record.status.failures = {{"no", 5}, {"no again", 6}};
   record.status.last_received_ms = 7;
+  record.status.latency = {5, std::chrono::nanoseconds(77)};
+  record.status.minute = {1, 2, 3, {4, std::chrono::nanoseconds(5)}};
   const auto read = InstanceRecord::decode(record.encode());
   ASSERT_TRUE(read) << read.error().text();
   EXPECT_EQ(read->worker, "w1");

@@ -27,10 +27,10 @@ TEST(ParseComponent, EveryProblemIsInTheOneError) {
 }
 
 TEST(ParseComponent, WhatIsNotThereYetIsRefusedNotIgnored) {
-  const auto text =
-      problems_of(connect::Kind::sink, R"({"name": "x", "inputs": "t", "logTopic": "l",
+  const auto text = problems_of(connect::Kind::sink,
+                                R"({"name": "x", "inputs": "t", "topicToSchemaType": {"t": "JSON"},
                                                         "transformFunction": "builtin://cast"})");
-  EXPECT_NE(text.find("logTopic"), std::string::npos) << text;
+  EXPECT_NE(text.find("topicToSchemaType"), std::string::npos) << text;
   EXPECT_NE(text.find("transformFunction"), std::string::npos) << text;
 }
 

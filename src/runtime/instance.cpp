@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "config/secret_reference.h"
+#include "runtime/function_instance.h"
 #include "runtime/sink_instance.h"
 #include "runtime/source_instance.h"
 
@@ -60,7 +61,7 @@ Ended Instance::after_open(const Error& why) {
 }
 
 Result<config::Given> Instance::given() {
-  auto resolved = resolve_secrets(component_.connector->fields, component_.given, bus_.secrets);
+  auto resolved = resolve_secrets(component_.fields(), component_.given, bus_.secrets);
   if (resolved) {
     hidden_.clear();
     const auto hide = [&](const std::string&, const boost::json::value& value) {
@@ -68,7 +69,7 @@ Result<config::Given> Instance::given() {
       if (value.is_string() && value.get_string().size() >= kHiddenBytesMin)
         hidden_.emplace_back(value.get_string());
     };
-    config::visit_secrets(component_.connector->fields, resolved->values, hide);
+    config::visit_secrets(component_.fields(), resolved->values, hide);
     for (const auto& [name, value] : resolved->secrets) hide({}, value);
     for (auto& one : config::url_credentials(resolved->values)) {
       if (one.size() >= kHiddenBytesMin) hidden_.push_back(std::move(one));
@@ -112,7 +113,14 @@ Status Instance::status() {
   meters_.records_in = records_in_.per_second(now);
   meters_.records_out = records_out_.per_second(now);
   meters_.bytes_in = bytes_in_.per_second(now);
-  return {state_, reason_, counters_, failures_, last_received_ms_, meters_};
+  return {state_,
+          reason_,
+          counters_,
+          failures_,
+          last_received_ms_,
+          meters_,
+          latency_,
+          minute_.since(now, counters_, latency_)};
 }
 
 void Instance::came_in(size_t records, size_t bytes) {
@@ -158,6 +166,10 @@ aio::Task<void> Instance::run() {
     co_return;
   }
   client_ = std::move(*client);
+  remembered_ = std::make_unique<StateStore>(*client_, bus_.name_space, component_.full_name());
+  context_.state = remembered_.get();
+  if (!component_.log_topic.empty())
+    log_topic_ = std::make_unique<LogTopic>(*client_, component_, index_, label());
   aio::Backoff backoff({kRestartInitial, component_.policy.restart_max});
   int64_t restarts_in_a_row = 0;
   for (;;) {
@@ -191,11 +203,15 @@ aio::Task<void> Instance::run() {
       break;
     }
   }
+  co_await remembered_->close();
+  if (log_topic_) co_await log_topic_->close();
 }
 
 std::shared_ptr<Instance> make_instance(std::shared_ptr<const Component> component, unsigned index,
                                         const Bus& bus, aio::Executor executor,
                                         const Counters& counters) {
+  if (component->kind == connect::Kind::function)
+    return std::make_shared<FunctionInstance>(std::move(component), index, bus, executor, counters);
   if (component->kind == connect::Kind::sink)
     return std::make_shared<SinkInstance>(std::move(component), index, bus, executor, counters);
   return std::make_shared<SourceInstance>(std::move(component), index, bus, executor, counters);

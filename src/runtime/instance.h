@@ -1,5 +1,5 @@
-// Instance: one running copy of a source or sink. Its lives (open … close) follow one another with
-// a backoff until it is stopped or fails for good.
+// Instance: one running copy of a source, sink or function. Its lives (open … close) follow one
+// another with a backoff until it is stopped or fails for good.
 #pragma once
 
 #include <memory>
@@ -11,8 +11,11 @@
 #include "runtime/bus_id.h"
 #include "runtime/clients.h"
 #include "runtime/component.h"
+#include "runtime/last_minute.h"
+#include "runtime/log_topic.h"
 #include "runtime/rate.h"
 #include "runtime/secrets.h"
+#include "runtime/state_store.h"
 #include "runtime/status.h"
 
 namespace hulse::runtime {
@@ -71,9 +74,12 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const aio::Executor executor_;
   connect::Context context_;
   std::shared_ptr<client::Client> client_;
+  std::unique_ptr<StateStore> remembered_;  // of the component, by key
   Counters counters_;
   int64_t last_received_ms_ = 0;
   Meters meters_;
+  Latency latency_;
+  LastMinute minute_;
 
  private:
   void retrying(const Error& why, aio::Duration wait);
@@ -85,6 +91,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   Speed bytes_in_;
   uint64_t written_ = 0;  // of the counters, when the speed was looked at last
   State state_ = State::starting;
+  std::unique_ptr<LogTopic> log_topic_;
   std::string reason_;
   std::deque<Failure> failures_;
 };

@@ -38,14 +38,14 @@ aio::Task<Result<void>> local_run(const Component& component, client::Options cl
                                   aio::Threads& threads) {
   co_await aio::asio::this_coro::throw_if_cancelled(false);
   const auto executor = co_await aio::asio::this_coro::executor;
-  const auto secrets = resolve_secrets(component.connector->fields, component.given, {});
+  const auto secrets = resolve_secrets(component.fields(), component.given, {});
   if (!secrets) co_return secrets.error();
   const auto id = co_await reach(client);
   if (!id) co_return id.error();
   const auto clients = std::make_shared<Clients>(client);
   Bus bus{clients, *id};
   const auto shared = std::make_shared<const Component>(component);
-  if (component.kind == connect::Kind::sink && !component.from_earliest) {
+  if (connect::reads_topics(component.kind) && !component.from_earliest) {
     log::info(
         "localrun",
         "if the subscription {} is new, it begins at Latest: what was published before is not read "

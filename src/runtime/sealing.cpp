@@ -10,7 +10,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr const char* kParts[] = {"configs", "secrets"};
+constexpr const char* kParts[] = {"configs", "userConfig", "secrets"};
 
 }  // namespace
 
@@ -20,7 +20,8 @@ Result<ComponentRecord> sealed(ComponentRecord record, const std::string& name,
   if (!record.sealed.empty()) return record;
   std::vector<std::string> notes;
   const auto component = parse_component(record.kind, record.config, notes);
-  auto shown = without_secrets(component ? component->connector : nullptr, record.config);
+  auto shown = without_secrets(component ? component->fields() : std::span<const config::Field>(),
+                               record.config);
   if (shown == record.config) return record;
   if (box == nullptr) {
     return Error(Code::invalid,

@@ -24,7 +24,7 @@ using connect::Verdict;
 aio::Task<Ended> SinkInstance::life() {
   const auto given = this->given();
   if (!given) co_return after_open(given.error());
-  auto made = component_.connector->make_sink(*given);
+  auto made = make_sink(*given);
   if (!made) co_return Ended{made.error(), true};
   sink_ = std::move(*made);
   ++life_;
@@ -46,7 +46,7 @@ aio::Task<Ended> SinkInstance::life() {
       for (const auto& lane : lanes_)
         topics += (topics.empty() ? "" : ", ") + lane.consumer->topic();
       if (lanes_.empty()) topics = "no topic yet of " + component_.reads();
-      running(fmt::format("{} -> {}; subscription {}", topics, component_.connector->name,
+      running(fmt::format("{} -> {}; subscription {}", topics, component_.writes(),
                           component_.subscription));
       for (auto& lane : lanes_) work_->spawn("pump of " + label(), pump(lane));
       work_->spawn("watch of " + label(), watch());
@@ -95,6 +95,9 @@ aio::Task<Result<void>> SinkInstance::subscribe() {
                                                    : wire::pb::CommandSubscribe::Latest;
     const auto subscribed = co_await subscribe_to(topic, position);
     if (!subscribed) co_return subscribed.error();
+    if (!component_.skip_to_latest) continue;
+    const auto skipped = co_await lanes_.back().consumer->seek(kLatest);
+    if (!skipped) co_return skipped.error();
   }
   co_return Result<void>();
 }
@@ -107,9 +110,10 @@ aio::Task<Result<void>> SinkInstance::subscribe_to(
   options.type = component_.subscription_type();
   options.initial_position = position;
   options.name = fmt::format("{}-{}", component_.full_name(), index_);
-  options.properties = {{"application", "pulsar-sink"},
-                        {"id", component_.full_name()},
-                        {"instance_id", std::to_string(index_)}};
+  options.properties = {
+      {"application", fmt::format("pulsar-{}", connect::to_string(component_.kind))},
+      {"id", component_.full_name()},
+      {"instance_id", std::to_string(index_)}};
   options.bytes_max = kReceiveBytesMax;
   options.messages_max =
       component_.receiver_queue > 0 ? component_.receiver_queue : kReceiveMessagesMax;
@@ -291,6 +295,7 @@ aio::Task<void> SinkInstance::watch() {
   for (;;) {
     const bool slept = co_await aio::sleep(std::chrono::seconds(1));
     if (!slept) co_return;
+    minute_.note(aio::Clock::now(), counters_, latency_);
     for (const auto& lane : lanes_) {
       if (lane.entries.empty() || !lane.entries.front()->writing_since) continue;
       auto& oldest = *lane.entries.front();

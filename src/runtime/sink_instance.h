@@ -15,6 +15,11 @@ class SinkInstance : public Instance {
  public:
   using Instance::Instance;
 
+ protected:
+  virtual Result<std::unique_ptr<connect::Sink>> make_sink(const config::Given& given) {
+    return component_.connector->make_sink(given);
+  }
+
  private:
   struct Lane;
 

@@ -1,6 +1,7 @@
 // What an instance tells about itself.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -45,6 +46,32 @@ struct Counters {
   uint64_t failures = 0;        // everything that ever stood in Status::failures
 
   bool operator==(const Counters&) const = default;
+};
+
+// What processing has cost since the process began.
+struct Latency {
+  uint64_t records = 0;
+  std::chrono::nanoseconds total{0};  // each record counts the time of its batch
+
+  void add(size_t count, std::chrono::nanoseconds took) {
+    records += count;
+    total += took * static_cast<int64_t>(count);
+  }
+  bool operator==(const Latency&) const = default;
+  double average_ms() const {
+    if (records == 0) return 0;
+    return static_cast<double>(total.count()) / 1e6 / static_cast<double>(records);
+  }
+};
+
+// Of the last minute.
+struct Recent {
+  uint64_t received = 0;
+  uint64_t written = 0;
+  uint64_t failures = 0;
+  Latency latency;
+
+  bool operator==(const Recent&) const = default;
 };
 
 // Something that went wrong: with a record, or with a whole life.
@@ -92,6 +119,8 @@ struct Status {
   std::deque<Failure> failures;  // the last ten
   int64_t last_received_ms = 0;  // milliseconds since 1970; 0: never
   Meters meters;
+  Latency latency;  // of a function
+  Recent minute;
 
   // Whether there is news for others: histograms and the like are none.
   bool operator==(const Status& other) const {

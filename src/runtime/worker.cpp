@@ -143,6 +143,7 @@ aio::Task<void> Worker::look_after() {
       co_return;
     }
     co_await store_statuses();
+    co_await close_idle_states();
   }
 }
 
@@ -159,6 +160,7 @@ aio::Task<void> Worker::unload() {
     co_await end_slots(component, name, component->running());
   if (remembered_.instances && !remembered_.instances->failed()) co_await store_statuses();
   managed_.clear();
+  co_await close_states();
   if (bus_.clients) co_await bus_.clients->stop();
   bus_ = {};
   if (members_) co_await members_->leave();

@@ -1,6 +1,6 @@
-// Worker: runs sources and sinks of a bus, and manages them together with the other workers of that
-// bus. What they remember lies on topics, so that it is all there again after a kill, and for
-// whoever takes over.
+// Worker: runs sources, sinks and functions of a bus, and manages them together with the other
+// workers of that bus. What they remember lies on topics, so that it is all there again after a
+// kill, and for whoever takes over.
 //
 //   persistent://NAMESPACE/hulse-components    tenant/namespace/name → ComponentRecord
 //   persistent://NAMESPACE/hulse-assignments   tenant/namespace/name → Placement (placement.h)
@@ -34,6 +34,7 @@
 #include "runtime/placement.h"
 #include "runtime/places.h"
 #include "runtime/secret_box.h"
+#include "runtime/state_store.h"
 
 namespace hulse::runtime {
 
@@ -48,7 +49,7 @@ struct WorkerOptions {
   aio::Duration silence = std::chrono::seconds(6);
   std::shared_ptr<const SecretBox> secrets;  // none: only references to secrets are stored
   SecretSources secret_sources;
-  // How long the subscription of a deleted sink waits for the sink to come back.
+  // How long the subscription of a deleted sink or function waits for it to come back.
   std::chrono::milliseconds subscription_grace = std::chrono::hours(1);
 };
 
@@ -91,7 +92,8 @@ class Worker {
                                                      boost::json::object config, bool dry_run);
   aio::Task<Result<std::vector<std::string>>> update(connect::Kind kind, ComponentName name,
                                                      boost::json::object config, bool dry_run);
-  // The subscription of a sink goes after the grace time, or with `drop_subscription` at once.
+  // The subscription of a sink or function goes after the grace time, or with `drop_subscription`
+  // at once.
   aio::Task<Result<void>> remove(connect::Kind kind, ComponentName name, bool drop_subscription);
   // Of all instances or of one. Whether it runs is remembered.
   aio::Task<Result<void>> act(connect::Kind kind, ComponentName name, Verb verb,
@@ -115,6 +117,22 @@ class Worker {
     InstanceStatus instance;
   };
   aio::Task<std::vector<Everything>> everything();
+  // What a component of any kind remembers (state_store.h). Code::not_found when there is no such
+  // component or key.
+  aio::Task<Result<StateStore::Stored>> state(ComponentName name, std::string key);
+  aio::Task<Result<void>> put_state(ComponentName name, std::string key, std::string value);
+
+  // Publishes the value to an input of the function (`topic` may be empty when there is one) and
+  // gives what the function publishes for it; nothing when it has no output topic. Code::timeout
+  // when nothing came.
+  aio::Task<Result<std::optional<std::string>>> trigger(ComponentName name, std::string topic,
+                                                        std::string value);
+
+  // Bytes under a path of the uploader's choice (package_store.h); an upload replaces the one
+  // before. Code::not_found when there is none.
+  aio::Task<Result<void>> upload(std::string path, std::string_view bytes);
+  aio::Task<Result<std::string>> download(std::string path);
+
   // "tenant/namespace/name:0" of every instance, by its worker.
   std::map<std::string, std::vector<std::string>> assignments() const;
   // The workers that are alive, and the one that leads.
@@ -183,6 +201,12 @@ class Worker {
   aio::Task<Result<void>> forget(std::string name);
   aio::Task<Result<void>> drop_position(Component component);
   aio::Task<Result<void>> unsubscribe(const Component& component);
+  aio::Task<Result<std::shared_ptr<StateStore>>> state_of(ComponentName name);
+  aio::Task<Result<void>> forget_state(std::string name);
+  aio::Task<void> close_idle_states();
+  aio::Task<void> close_states();
+  aio::Task<Result<std::string>> trigger_input(std::shared_ptr<const Component> component,
+                                               std::string topic);
 
   const WorkerOptions options_;
   const aio::Executor executor_;
@@ -213,6 +237,12 @@ class Worker {
   std::unique_ptr<aio::Gate> work_;  // what is done from load to unload
   uint64_t news_ = 0;                // grows when one of the topics or the members have changed
   bool leads_ = false;               // has begun to
+  // States that were asked for lately.
+  struct OpenState {
+    std::shared_ptr<StateStore> store;
+    aio::TimePoint used;
+  };
+  std::map<std::string, OpenState> states_;
   // Shared: whoever waits in the middle of something keeps what it works on.
   std::map<std::string, std::shared_ptr<Managed>> managed_;
 };

@@ -20,8 +20,6 @@ constexpr auto kEffectWait = std::chrono::seconds(10);
 
 constexpr std::string_view kPart = "worker";
 
-std::string title(connect::Kind kind) { return kind == connect::Kind::sink ? "Sink" : "Source"; }
-
 Error missing(connect::Kind kind, const ComponentName& name, bool for_update) {
   // As Pulsar: only an update of what is not there is the caller's mistake.
   return Error(for_update ? Code::invalid : Code::not_found,
@@ -129,7 +127,7 @@ aio::Task<Result<std::vector<std::string>>> Worker::create(connect::Kind kind, C
   const auto component = parse_component(kind, config, notes);
   if (!component) co_return component.error();
   const auto secrets =
-      resolve_secrets(component->connector->fields, component->given, options_.secret_sources);
+      resolve_secrets(component->fields(), component->given, options_.secret_sources);
   if (!secrets) co_return secrets.error();
   uint64_t replaces = 0;
   std::optional<ComponentRecord> before;
@@ -153,13 +151,14 @@ aio::Task<Result<std::vector<std::string>>> Worker::create(connect::Kind kind, C
         const auto dropped = co_await drop_position(*was);
         if (!dropped) co_return dropped.error();
       }
-      const auto forgotten = co_await forget_instances(name.text());
+      auto forgotten = co_await forget_instances(name.text());
+      if (forgotten) forgotten = co_await forget_state(name.text());
       if (!forgotten) co_return forgotten.error();
     } else if (was && was->leaves_position()) {
       notes.push_back(fmt::format(
           "it goes on where the deleted {} of that name was (delete it with {} to begin anew)",
           connect::to_string(kind),
-          kind == connect::Kind::sink ? "--drop-subscription" : "--drop-offset"));
+          connect::reads_topics(kind) ? "--drop-subscription" : "--drop-offset"));
     }
   }
   ComponentRecord record;
@@ -183,7 +182,7 @@ aio::Task<Result<std::vector<std::string>>> Worker::update(connect::Kind kind, C
   const auto component = parse_component(kind, merged, notes);
   if (!component) co_return component.error();
   const auto secrets =
-      resolve_secrets(component->connector->fields, component->given, options_.secret_sources);
+      resolve_secrets(component->fields(), component->given, options_.secret_sources);
   if (!secrets) co_return secrets.error();
   const auto was = parse_component(kind, found->record.config, notes);
   auto changes = was ? component_changes({*was, found->record.config}, {*component, merged})
@@ -288,7 +287,7 @@ Result<json::object> Worker::config(connect::Kind kind, const ComponentName& nam
   const auto component = parse_component(kind, found->record.config, notes);
   if (!component) {
     // A later version wrote it, or an option has gone: it is shown as far as that is safe.
-    auto shown = without_secrets(nullptr, found->record.config);
+    auto shown = without_secrets({}, found->record.config);
     shown.erase("secrets");
     return shown;
   }
@@ -405,7 +404,8 @@ aio::Task<Result<void>> Worker::forget(std::string name) {
   const auto components = components_;
   if (!components) co_return not_ready();
   drop_retry_.erase(name);
-  const auto forgotten = co_await forget_instances(name);
+  auto forgotten = co_await forget_instances(name);
+  if (forgotten) forgotten = co_await forget_state(name);
   if (!forgotten) co_return forgotten.error();
   const auto removed = co_await components->remove(name);
   if (!removed) co_return removed.error();
@@ -414,7 +414,7 @@ aio::Task<Result<void>> Worker::forget(std::string name) {
 
 // Of a sink its subscriptions, of a source its offsets.
 aio::Task<Result<void>> Worker::drop_position(Component component) {
-  if (component.kind == connect::Kind::sink) co_return co_await unsubscribe(component);
+  if (connect::reads_topics(component.kind)) co_return co_await unsubscribe(component);
   const auto client = client_;
   if (!client) co_return not_ready();
   for (unsigned index = 0; index < component.parallelism; ++index) {
@@ -448,7 +448,8 @@ aio::Task<Result<void>> Worker::unsubscribe(const Component& component) {
     const auto gone = co_await (*consumer)->unsubscribe();
     co_await (*consumer)->close();
     if (!gone) co_return gone.error();
-    log::info(kPart, "the subscription {} of {} went with its sink", shared->subscription, topic);
+    log::info(kPart, "the subscription {} of {} went with what read it", shared->subscription,
+              topic);
   }
   co_return Result<void>();
 }

@@ -18,6 +18,16 @@ inline std::string instance_key(const std::string& name, unsigned index) {
   return fmt::format("{}/{}", name, index);
 }
 
+// As Pulsar's messages begin.
+inline std::string title(connect::Kind kind) {
+  switch (kind) {
+    case connect::Kind::source: return "Source";
+    case connect::Kind::sink: return "Sink";
+    case connect::Kind::function: return "Function";
+  }
+  return "Component";
+}
+
 // On the instance's strand.
 inline aio::Task<Status> status_of(std::shared_ptr<Instance> instance) {
   co_return instance->status();

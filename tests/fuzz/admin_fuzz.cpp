@@ -1,5 +1,5 @@
-// The body of a request that creates or updates a sink or a source: the form, the JSON in it, the
-// configuration and what is made of it.
+// The body of a request that creates or updates a sink, a source or a function: the form, the JSON
+// in it, the configuration and what is made of it.
 #include <boost/json.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +8,8 @@
 #include "admin/multipart.h"
 #include "runtime/component_edit.h"
 #include "runtime/component_record.h"
+#include "runtime/function_sink.h"
+#include "runtime/state_value.h"
 
 namespace {
 
@@ -39,6 +41,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)runtime::InstanceRecord::decode(input);
   configure(connect::Kind::sink, input);
   configure(connect::Kind::source, input);
+  configure(connect::Kind::function, input);
+  (void)runtime::StateValue::decode(input);
+  (void)runtime::parse_input_message_id(input);
   const size_t line = input.find('\n');
   if (line == std::string_view::npos) return 0;
   const auto parts = admin::parse_multipart(input.substr(0, line), input.substr(line + 1));
