@@ -98,8 +98,9 @@ class FunctionInstances : public BusTest {
         co_await (*keeper)->close();
       }
       const auto executor = co_await aio::asio::this_coro::executor;
-      bus_.client.service_url = broker_->service_url();
-      bus_.id = "bus";
+      client::Options of_bus;
+      of_bus.service_url = broker_->service_url();
+      bus_ = {std::make_shared<runtime::Clients>(of_bus), "bus"};
       const auto instance = runtime::make_instance(
           std::make_shared<const runtime::Component>(component_), 0, bus_, executor);
       aio::Gate gate(executor);
@@ -109,6 +110,7 @@ class FunctionInstances : public BusTest {
         co_await aio::sleep(1ms);
       }
       co_await gate.close();
+      co_await bus_.clients->stop();
       status = instance->status();
       for (const auto& topic : topics) co_await read_topic(client, topic);
     });
