@@ -242,7 +242,9 @@ aio::Task<void> Members::lead() {
   const auto self = shared_from_this();
   auto taken = co_await client::Lease::take(
       client_.executor(), client_.options(),
-      {.topic = "persistent://" + options_.name_space + "/hulse-leader", .holder = this->self()});
+      {.topic = "persistent://" + options_.name_space + "/hulse-leader",
+       .holder = this->self(),
+       .beat = options_.beat});
   if (taken) {
     lease_ = std::move(*taken);
     log::info(kPart, "{} leads the workers (epoch {})", this->self(), lease_->epoch());

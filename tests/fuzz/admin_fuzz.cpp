@@ -28,8 +28,8 @@ void configure(hulse::connect::Kind kind, std::string_view text) {
   (void)shown;
   // What was covered once is covered: a stored configuration is known to hold nothing in clear by
   // that.
-  const auto covered = runtime::without_secrets(component->connector, merged);
-  if (runtime::without_secrets(component->connector, covered) != covered) __builtin_trap();
+  const auto covered = runtime::without_secrets(component->fields(), merged);
+  if (runtime::without_secrets(component->fields(), covered) != covered) __builtin_trap();
 }
 
 }  // namespace
