@@ -35,6 +35,8 @@ compat: test-packages build ## our client on Apache Pulsar 4.0.8; the Go client'
 	@tests/compat/run_on_pulsar.sh build/$(PRESET)/tests/client_bus_test
 	@HULSE_BUILD=$(CURDIR)/build/$(PRESET) tests/compat/run_on_pulsar.sh \
 	  build/venv/bin/python -m pytest -q tests/compat tests/integration/test_bus.py
+	@HULSE_BUILD=$(CURDIR)/build/$(PRESET) tests/compat/run_on_pulsar.sh build/venv/bin/python -m pytest -q \
+	  tests/integration/test_cluster.py -k "killed or share or changes"
 	@tests/compat/java_tools.py
 	@tests/compat/go_suite.py --build build/$(PRESET)
 

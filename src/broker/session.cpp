@@ -114,7 +114,9 @@ aio::Task<void> Session::refill() {
   for (;;) {
     const bool woken = co_await writer_.drained().wait();
     if (!woken) co_return;
-    if (!writable()) continue;
+    // Who was not held back has had all there is: a connection may carry a thousand consumers.
+    if (!held_back_ || !writable()) continue;
+    held_back_ = false;
     const auto consumers = consumers_;
     for (const auto& [id, consumer] : consumers) consumer->subscription->dispatch();
   }
@@ -160,7 +162,9 @@ void Session::send(const pb::BaseCommand& command, const Bytes& entry) {
   writer_.send(wire::encode_frame_head(command, shown.size()), shown);
 }
 bool Session::writable() const {
-  return !ended_ && writer_.queued_bytes() < broker_.options().unwritten_bytes_max;
+  const bool room = !ended_ && writer_.queued_bytes() < broker_.options().unwritten_bytes_max;
+  if (!room) held_back_ = true;
+  return room;
 }
 void Session::published(size_t bytes) {
   unsynced_bytes_ -= bytes;

@@ -97,6 +97,8 @@ class Session : public Link, public std::enable_shared_from_this<Session> {
   bool connected_ = false;
   bool ended_ = false;
   bool heard_ = true;  // since the last ping
+  // A consumer could not be given something because too much was unwritten.
+  mutable bool held_back_ = false;
   std::string client_version_;
   auth::Identity identity_;
   bool knows_notes_ = false;  // the client takes what the broker notes before entries
