@@ -36,7 +36,7 @@ bool Producer::passes(const Error& why, bool first) const {
 }
 
 aio::Task<Result<void>> Producer::connect() {
-  if (opened_ && !options_.resend && !pending_.empty()) {
+  if (opened_ && !options_.resend) {
     co_return Error(Code::fenced,
                     fmt::format("the connection to the broker of {} was lost with {} entries on "
                                 "their way",

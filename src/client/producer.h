@@ -46,8 +46,8 @@ struct ProducerOptions {
   std::optional<uint64_t> topic_epoch;         // exclusive: of the life before
   std::vector<std::pair<std::string, std::string>> properties;
   std::optional<pb::Schema> schema;
-  // Whether what has no receipt is sent again on a new connection. Without, a producer that loses
-  // its connection with something on its way fails (Code::fenced): only the topic knows what came.
+  // Whether it comes back on a new connection and sends again what has no receipt. Without, it
+  // fails then (Code::fenced): what came, and who else was there meanwhile, only the topic knows.
   bool resend = true;
   // The first sequence id; without it the one after the broker's last of this name.
   std::optional<uint64_t> first_sequence_id;

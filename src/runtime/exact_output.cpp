@@ -71,10 +71,11 @@ aio::Task<Result<void>> ExactOutput::open_destination(Destination& destination) 
   at_the_end.start = kLatest;
   const auto reader = co_await client::Reader::open(client_, std::move(at_the_end));
   if (!reader) co_return reader.error();
-  auto offset = offsets_.offset();
-  offset.read_from[destination.topic] = (*reader)->begin();
+  std::function<void(Offset&)> note = [topic = destination.topic, begin = (*reader)->begin()](
+                                          Offset& offset) { offset.read_from[topic] = begin; };
+  const auto noted = co_await offsets_.change(std::move(note));
   co_await (*reader)->close();
-  co_return co_await offsets_.store(std::move(offset));
+  co_return noted;
 }
 
 aio::Task<Result<void>> ExactOutput::read_back(Destination& destination, MessageId from) {

@@ -4,8 +4,8 @@
 // position of each lane in it: what is stored and how far it goes are one write. A producer has a
 // fixed name, so that no two lives can write at once; when it opens, what this name has stored
 // behind the offset is read back, and records at or below that are left out. When its connection is
-// lost with something on its way, the producer fails instead of sending it again: what has become
-// of it only the topic knows, and the next life reads that.
+// lost, the producer fails instead of coming back: what has become of what was on its way, and
+// whether another life was there meanwhile, only the topic knows, and the next life reads that.
 #pragma once
 
 #include <deque>
@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "client/client.h"
@@ -40,16 +41,15 @@ class ExactOutput {
 
   aio::Task<Result<void>> open();
   // Copies the records; opens what they go to. The number of those that were stored already.
-  // Records of a lane stay in one partition, or go where their keys say. `trouble` is told what
-  // cannot be known for certain.
+  // Records of a lane stay in one partition, or go where their keys say.
   aio::Task<Result<size_t>> send(const connect::SourceBatch& batch, Done done);
   aio::Task<bool> wait_for_room();
   aio::Task<Result<void>> flush();
   aio::Task<void> close();
 
   size_t message_bytes_max() const { return destinations_.front().message_bytes_max(); }
-  // Said once: a stretch that should have been read back has been trimmed.
-  const std::string& doubt() const { return doubt_; }
+  // What cannot be known for certain, since it was last asked for; empty: nothing.
+  std::string take_doubt() { return std::exchange(doubt_, {}); }
 
  private:
   struct Mark {

@@ -2,7 +2,7 @@
 
 #include "base/base64.h"
 #include "base/log.h"
-#include "wire/compression.h"
+#include "runtime/output_options.h"
 #include "wire/frame.h"
 
 namespace hulse::runtime {
@@ -63,25 +63,6 @@ std::optional<MessageId> parse_input_message_id(std::string_view text) {
   return MessageId{static_cast<int64_t>(data.ledgerid()), static_cast<int64_t>(data.entryid()),
                    data.has_partition() ? data.partition() : -1,
                    data.has_batch_index() ? data.batch_index() : -1};
-}
-
-Result<client::ProducerOptions> output_options(const Component& component) {
-  client::ProducerOptions options;
-  options.topic = component.output;
-  const auto codec = wire::parse_compression(component.compression);
-  if (!codec) return codec.error();
-  options.compression = *codec;
-  if (!component.batching) {
-    options.batching = client::Batching::off;
-  } else if (component.batch_by_key) {
-    options.batching = client::Batching::by_key;
-  }
-  if (component.batch_messages_max)
-    options.batch_messages_max = static_cast<size_t>(*component.batch_messages_max);
-  if (component.batch_bytes_max)
-    options.batch_bytes_max = static_cast<size_t>(*component.batch_bytes_max);
-  if (component.batch_delay) options.linger = *component.batch_delay;
-  return options;
 }
 
 // A batch from the function to the receipts of its outputs.

@@ -25,9 +25,6 @@ inline constexpr std::string_view kInputMessageId = "__pfn_input_msg_id__";
 std::string input_message_id(const MessageId& id);
 std::optional<MessageId> parse_input_message_id(std::string_view text);
 
-// How a producer to the component's output topic is opened.
-Result<client::ProducerOptions> output_options(const Component& component);
-
 // Lives on the instance's strand. `component`, `client` and `latency` outlive it.
 class FunctionSink : public connect::Sink {
  public:

@@ -2,7 +2,7 @@
 
 #include "aio/timeout.h"
 #include "base/log.h"
-#include "wire/compression.h"
+#include "runtime/output_options.h"
 
 namespace hulse::runtime {
 namespace {
@@ -10,25 +10,6 @@ namespace {
 constexpr aio::Duration kStopMax = std::chrono::seconds(5);
 // Between two writes of the offset, which are synced like everything else.
 constexpr aio::Duration kOffsetPause = std::chrono::milliseconds(100);
-
-Result<client::ProducerOptions> producer_options(const Component& component) {
-  client::ProducerOptions options;
-  options.topic = component.output;
-  const auto codec = wire::parse_compression(component.compression);
-  if (!codec) return codec.error();
-  options.compression = *codec;
-  if (!component.batching) {
-    options.batching = client::Batching::off;
-  } else if (component.batch_by_key) {
-    options.batching = client::Batching::by_key;
-  }
-  if (component.batch_messages_max)
-    options.batch_messages_max = static_cast<size_t>(*component.batch_messages_max);
-  if (component.batch_bytes_max)
-    options.batch_bytes_max = static_cast<size_t>(*component.batch_bytes_max);
-  if (component.batch_delay) options.linger = *component.batch_delay;
-  return options;
-}
 
 }  // namespace
 
@@ -75,7 +56,7 @@ aio::Task<Ended> SourceInstance::life() {
 }
 
 aio::Task<Result<void>> SourceInstance::open_output() {
-  auto options = producer_options(component_);
+  auto options = output_options(component_);
   if (!options) co_return options.error();
   if (component_.connector->effectively_once) {
     OffsetsOptions where{bus_.name_space, component_.full_name(), index_};
@@ -179,9 +160,15 @@ aio::Task<Result<void>> SourceInstance::send(connect::SourceBatch batch) {
       sent->last = std::move(stored.last);
       self->settle(sent, stored.result);
     });
-    if (!already) co_return already.error();
-    if (!exact_->doubt().empty() && counters_.already_stored == 0)
-      note_failure("doubt", Code::not_found, {.text = exact_->doubt()});
+    const auto doubt = exact_->take_doubt();
+    if (!doubt.empty()) {
+      log::warn(label(), "{}", doubt);
+      note_failure("doubt", Code::not_found, {.text = doubt});
+    }
+    if (!already) {
+      if (sent->told) sent->told(already.error());
+      co_return already.error();
+    }
     counters_.already_stored += *already;
     co_return Result<void>();
   }
@@ -261,11 +248,13 @@ aio::Task<void> SourceInstance::keep_offset() {
 aio::Task<Result<void>> SourceInstance::store_offset() {
   unstored_ = false;
   const auto told = std::exchange(to_tell_, {});
-  auto offset = offsets_->offset();
-  offset.positions = reached_;
-  offset.records = reached_records_;
-  for (const auto& [topic, id] : reached_in_) offset.read_from[topic] = id;
-  const auto stored = co_await offsets_->store(std::move(offset));
+  std::function<void(Offset&)> advance = [positions = reached_, records = reached_records_,
+                                          last = reached_in_](Offset& offset) {
+    offset.positions = positions;
+    offset.records = records;
+    for (const auto& [topic, id] : last) offset.read_from[topic] = id;
+  };
+  const auto stored = co_await offsets_->change(std::move(advance));
   if (!stored) unstored_ = true;
   for (const auto& tell : told) tell(stored);
   co_return stored;

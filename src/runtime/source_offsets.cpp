@@ -67,8 +67,9 @@ Result<Offset> Offset::decode(std::string_view text) {
   return offset;
 }
 
-SourceOffsets::SourceOffsets(std::shared_ptr<client::KeyValueTopic> topic, std::string key)
-    : topic_(std::move(topic)), key_(std::move(key)) {}
+SourceOffsets::SourceOffsets(aio::Executor executor, std::shared_ptr<client::KeyValueTopic> topic,
+                             std::string key)
+    : topic_(std::move(topic)), key_(std::move(key)), changed_(executor) {}
 
 aio::Task<Result<std::unique_ptr<SourceOffsets>>> SourceOffsets::open(client::Client& client,
                                                                       OffsetsOptions options) {
@@ -81,7 +82,7 @@ aio::Task<Result<std::unique_ptr<SourceOffsets>>> SourceOffsets::open(client::Cl
   const std::string key = fmt::format("{}/{}", options.component, options.index);
   const auto opened = co_await client::KeyValueTopic::open(client, std::move(opening));
   if (!opened) co_return opened.error();
-  std::unique_ptr<SourceOffsets> made(new SourceOffsets(*opened, key));
+  std::unique_ptr<SourceOffsets> made(new SourceOffsets(client.executor(), *opened, key));
   if (const auto* stored = (*opened)->find(key); stored != nullptr) {
     auto offset = Offset::decode(stored->value);
     if (!offset) {
@@ -94,11 +95,19 @@ aio::Task<Result<std::unique_ptr<SourceOffsets>>> SourceOffsets::open(client::Cl
   co_return made;
 }
 
-aio::Task<Result<void>> SourceOffsets::store(Offset offset) {
+aio::Task<Result<void>> SourceOffsets::change(std::function<void(Offset&)> change) {
+  // Each write names the version before: two at once would take each other for another owner.
+  while (std::exchange(changing_, true)) co_await changed_.wait_uncancelled();
+  auto offset = offset_;
+  change(offset);
   const auto put = co_await topic_->put(key_, offset.encode(), version_);
+  if (put) {
+    version_ = *put;
+    offset_ = std::move(offset);
+  }
+  changing_ = false;
+  changed_.notify();
   if (!put) co_return put.error();
-  version_ = *put;
-  offset_ = std::move(offset);
   if (!topic_->snapshot_due()) co_return Result<void>();
   co_return co_await topic_->snapshot();
 }

@@ -8,6 +8,7 @@
 // less is refused.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -44,17 +45,21 @@ class SourceOffsets {
                                                                 OffsetsOptions options);
 
   const Offset& offset() const { return offset_; }
-  // Code::busy: another instance is the owner now.
-  aio::Task<Result<void>> store(Offset offset);
+  // One change after the other, each made on what the one before has left. Code::busy: another
+  // instance is the owner now.
+  aio::Task<Result<void>> change(std::function<void(Offset&)> change);
   // Of an instance that will not come back.
   aio::Task<Result<void>> forget();
   aio::Task<void> close();
 
  private:
-  SourceOffsets(std::shared_ptr<client::KeyValueTopic> topic, std::string key);
+  SourceOffsets(aio::Executor executor, std::shared_ptr<client::KeyValueTopic> topic,
+                std::string key);
   const std::shared_ptr<client::KeyValueTopic> topic_;
   const std::string key_;
   uint64_t version_ = 0;
+  bool changing_ = false;
+  aio::Event changed_;
   Offset offset_;
 };
 

@@ -153,8 +153,10 @@ aio::Task<bool> Worker::drop_subscriptions() {
                                      DropRetry{aio::Clock::now() + kDropRetry, dropped.error()});
         changed_.notify();
         if (!dropped.error().cancelled())
-          log::warn(kPart, "the position of the deleted {} stays for now: {}", name,
-                    dropped.error().text());
+          log::warn(
+              kPart,
+              "the position of the deleted {} stays for now, and is tried again in a minute: {}",
+              name, dropped.error().text());
         continue;
       }
     }
